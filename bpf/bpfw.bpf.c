@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* bpfw's entry points: one walk for both hooks. The maps are in maps.h. */
+#include "walk.h"
+
+SEC("xdp")
+int bpfw_xdp(struct xdp_md *ctx)
+{
+	struct packet p = {
+		.xdp = ctx,
+		.ingress = ctx->ingress_ifindex,
+	};
+
+	packet_load(&p);
+	return walk(&p);
+}
+
+/* tcx/ingress loads on kernels without tcx too, where clsact takes it. */
+SEC("tcx/ingress")
+int bpfw_tc(struct __sk_buff *ctx)
+{
+	struct packet p = {
+		.skb = ctx,
+		.ingress = ctx->ifindex,
+	};
+
+	packet_load(&p);
+	return walk(&p);
+}
+
+/*
+ * The daemon runs this once, by BPF_PROG_TEST_RUN, to learn what jiffies its own
+ * monotonic clock corresponds to; it is attached to nothing.
+ */
+SEC("tc")
+int bpfw_clock(struct __sk_buff *ctx __attribute__((unused)))
+{
+	clock_jiffies = bpf_jiffies64();
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the BPF programs and the daemon share: map keys and values, signals,
+ * exit reasons. All addresses and ports are in network byte order, everything
+ * else is in host byte order. The file includes nothing, so that vmlinux.h (BPF)
+ * or linux/types.h (user space) can come before it.
+ */
+#ifndef BPFW_LAYOUT_H
+#define BPFW_LAYOUT_H
+
+/*
+ * Key of one direction of a flow: what is really seen on the wire of the
+ * ingress port, before any NAT. No padding: map keys are compared as bytes.
+ */
+struct bpfw_flow4_key {
+	__u32 ingress; /* ifindex of the port the packet came in on */
+	__be32 src;
+	__be32 dst;
+	__be16 sport;
+	__be16 dport;
+	__u32 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+struct bpfw_flow6_key {
+	__u32 ingress;
+	__be32 src[4];
+	__be32 dst[4];
+	__be16 sport;
+	__be16 dport;
+	__u32 protocol;
+};
+
+/* What happens to a packet that hits an entry. */
+enum flow_verdict {
+	FLOW_FORWARD, /* rewrite and redirect */
+	FLOW_PASS,    /* to the stack: the connection is closing, or the daemon is to look at it */
+	FLOW_DROP,    /* the route is a blackhole */
+};
+
+enum flow_flags {
+	FLOW_REPLY = 1 << 0,   /* the reply direction of the conntrack entry */
+	FLOW_NAT = 1 << 1,     /* addresses or ports change */
+	FLOW_TRACKED = 1 << 2, /* seq_end, ack and window below hold what a packet carried */
+};
+
+/*
+ * What a hit needs, the same for both families. The first 36 bytes are written by
+ * the daemon and only read here (but for verdict, which a closing segment sets to
+ * FLOW_PASS); the rest is written by every packet.
+ */
+struct bpfw_action {
+	__u32 egress;        /* ifindex */
+	__u8 eth_dst[6];     /* MAC of the next hop ... */
+	__u8 eth_src[6];     /* ... and of the egress interface, in wire order */
+	__u8 ingress_mac[6]; /* a frame addressed to any other MAC is not ours */
+	__u16 mtu;           /* of the route, in bytes from the IP header on */
+	__u16 l3_delta;      /* IPv4 header checksum: addresses and TTL, see checksum.h */
+	__u16 l4_addr_delta; /* TCP/UDP checksum: the pseudo header's addresses */
+	__u16 l4_port_delta; /* TCP/UDP checksum: ports */
+	__u8 verdict;        /* enum flow_verdict */
+	__u8 flags;          /* enum flow_flags */
+	__be16 sport;        /* ports as emitted */
+	__be16 dport;
+	__u32 last_seen; /* jiffies, the low 32 bits */
+	__u64 packets;   /* packets that took the fast path (a GSO packet is one) */
+	__u64 bytes;     /* their IP lengths */
+	__u32 seq_end;   /* TCP: sequence number that follows the last segment */
+	__u32 ack;       /* TCP: its acknowledgement number */
+	__u16 window;    /* TCP: its window, unscaled */
+	__u8 wscale;     /* TCP: window scale of this direction's sender, from conntrack */
+	__u8 pad[5];
+};
+
+/* Values of the flow maps: the action, then the addresses as emitted. */
+struct bpfw_flow4 {
+	struct bpfw_action action;
+	__be32 src;
+	__be32 dst;
+};
+
+struct bpfw_flow6 {
+	struct bpfw_action action;
+	__be32 src[4];
+	__be32 dst[4];
+};
+
+/*
+ * Candidates: packets that could be offloaded but have no flow are counted in an
+ * array of small sets, indexed and tagged by a hash of the tuple. It takes no
+ * memory per flow, so a flood of spoofed packets can only make it forget. The
+ * daemon maps it into its memory and writes to it without system calls; both sides
+ * race on single words, the worst that follows is a signal too many or too few.
+ */
+#define CANDIDATE_WAYS 4
+
+struct bpfw_candidate {
+	__u32 tag;      /* of the tuple's hash, never 0 in a used slot */
+	__u32 last;     /* jiffies of the last packet: the oldest slot is reused */
+	__u32 next;     /* jiffies before which no further signal is sent */
+	__u16 count;    /* packets seen, stops at the threshold */
+	__u16 attempts; /* signals sent: each doubles the time to the next */
+};
+
+struct bpfw_candidate_set {
+	struct bpfw_candidate way[CANDIDATE_WAYS];
+};
+
+/* An interface that bpfw is attached to, keyed by its ifindex. */
+struct bpfw_port {
+	__u8 mac[6];
+	__u16 pad;
+};
+
+/* Why the daemon is woken. */
+enum signal_kind {
+	SIGNAL_CANDIDATE, /* a tuple worth a look */
+	SIGNAL_CONTROL,   /* a TCP SYN, FIN or RST of an offloaded flow went to the stack */
+};
+
+/* What the fast path makes of a FIN or RST, from what it saw of both directions. */
+enum control_verdict {
+	CONTROL_ASK,     /* cannot tell: conntrack has seen as much as we have */
+	CONTROL_GENUINE, /* the sequence number fits: both directions now pass */
+	CONTROL_FORGED,  /* it does not: the flow goes on */
+};
+
+struct bpfw_signal {
+	__u8 kind;      /* enum signal_kind */
+	__u8 family;    /* AF_INET or AF_INET6 */
+	__u8 verdict;   /* enum control_verdict */
+	__u8 tcp_flags; /* of the segment, as in the header */
+	__u32 seq;      /* candidates of TCP: as in struct bpfw_action */
+	__u32 ack;
+	__u16 window;
+	__u16 pad;
+	union {
+		struct bpfw_flow4_key v4;
+		struct bpfw_flow6_key v6;
+	} key;
+};
+
+/*
+ * Every way out of the program but the forwarding of a flow (which the flow counts
+ * itself). Text: the name that `bpfw stats` prints, then what it means.
+ */
+#define BPFW_EXITS(X)                                                                     \
+	X(TRUNCATED, "truncated", "shorter than its headers say")                         \
+	X(GROUP_ADDRESS, "group_address", "broadcast or multicast frame")                 \
+	X(VLAN, "vlan", "VLAN-tagged frame")                                              \
+	X(ETHERTYPE, "ethertype", "neither IPv4 nor IPv6")                                \
+	X(IP_HEADER, "ip_header", "wrong version, header or total length")                \
+	X(IP_OPTIONS, "ip_options", "IPv4 options or IPv6 extension headers")             \
+	X(FRAGMENT, "fragment", "IPv4 fragment")                                          \
+	X(PROTOCOL, "protocol", "neither TCP nor UDP")                                    \
+	X(TTL, "ttl", "TTL or hop limit would reach zero")                                \
+	X(L4_HEADER, "l4_header", "malformed TCP or UDP header")                          \
+	X(TCP_CONTROL, "tcp_control", "TCP segment with SYN, FIN, RST or without ACK")    \
+	X(STALE, "stale_heartbeat", "the daemon does not answer: cache not trusted")      \
+	X(OTHER_MAC, "other_mac", "addressed to another MAC than the interface's")        \
+	X(MISS, "miss", "no flow: the stack decides")                                     \
+	X(FLOW_PASS, "flow_pass", "flow is closing or under review")                      \
+	X(IP_CHECKSUM, "ip_checksum", "wrong IPv4 header checksum")                       \
+	X(PARTIAL, "partial_checksum", "XDP: checksum left to hardware, cannot be moved") \
+	X(MTU, "mtu", "longer than the MTU of its route")                                 \
+	X(ADJUST, "adjust", "the kernel refused to trim or unshare the packet")           \
+	X(BLACKHOLE, "blackhole", "dropped: the route is a blackhole")                    \
+	X(SIGNAL, "signal", "signals sent to the daemon (not an exit)")                   \
+	X(SIGNAL_LOST, "signal_lost", "signals lost: ring buffer full (not an exit)")     \
+	X(FORGED, "forged_control", "FIN or RST out of sequence (also in tcp_control)")
+
+enum exit_reason {
+#define BPFW_EXIT_ENUM(id, name, text) EXIT_##id,
+	BPFW_EXITS(BPFW_EXIT_ENUM)
+#undef BPFW_EXIT_ENUM
+	EXIT_REASONS,
+};
+
+struct bpfw_exit_counters {
+	__u64 count[EXIT_REASONS];
+};
+
+/*
+ * What the daemon counts. It writes them to a map as well, where `bpfw stats` finds
+ * them even when the daemon hangs.
+ */
+#define BPFW_COUNTERS(X)                                                                    \
+	X(FLOWS, "flows", "flows that are offloaded now")                                   \
+	X(LEARNED, "learned", "flows offloaded since the start")                            \
+	X(CLOSED, "closed", "flows that ended by FIN or RST")                               \
+	X(DELETED, "deleted", "flows whose conntrack entry was deleted or expired")         \
+	X(IDLE, "idle", "flows that left the fast path because they were idle")             \
+	X(CHANGED, "changed", "flows taken back because their path changed")                \
+	X(RETIRED_PACKETS, "retired_packets", "packets of flows that have left")            \
+	X(RETIRED_BYTES, "retired_bytes", "bytes of flows that have left")                  \
+	X(REFRESHED, "refreshed", "conntrack timeouts brought up to date")                  \
+	X(REPAIRED, "repaired", "conntrack entries set right after a forged FIN or RST")    \
+	X(RECONCILED, "reconciled", "dumps of the conntrack table to compare with")         \
+	X(EVENTS_LOST, "events_lost", "times that conntrack events were lost")              \
+	X(NO_ENTRY, "refused_no_entry", "candidates without a conntrack entry")             \
+	X(NOT_ESTABLISHED, "refused_not_established", "TCP not ESTABLISHED")                \
+	X(UNREPLIED, "refused_unreplied", "UDP without a reply so far")                     \
+	X(HELPER, "refused_helper", "conntrack helper or sequence adjustment")              \
+	X(ZONE, "refused_zone", "in a conntrack zone")                                      \
+	X(KERNEL_OFFLOAD, "refused_kernel_offload", "in a flowtable of the kernel's")       \
+	X(NOT_FORWARDED, "refused_not_forwarded", "the routing decision is not to forward") \
+	X(NO_NEIGHBOUR, "refused_neighbour", "next hop not resolved yet")                   \
+	X(DEVICE, "refused_device", "egress device down or left to the stack")              \
+	X(TARGET, "refused_target", "egress device takes no frames from XDP")               \
+	X(FULL, "refused_full", "table full (--max-flows)")
+
+enum daemon_counter {
+#define BPFW_COUNTER_ENUM(id, name, text) COUNT_##id,
+	BPFW_COUNTERS(BPFW_COUNTER_ENUM)
+#undef BPFW_COUNTER_ENUM
+	DAEMON_COUNTERS,
+};
+
+struct bpfw_daemon_counters {
+	__u64 count[DAEMON_COUNTERS];
+	/* One reading of both clocks, and ticks per second: jiffies for other processes. */
+	__u64 clock_jiffies;
+	__u64 clock_ms; /* CLOCK_MONOTONIC */
+	__u64 clock_hz;
+};
+
+/*
+ * Hash of a tuple for the candidate sets: `words` are addresses, ports and protocol
+ * as they stand in the keys above, without the ingress port. Multiply and fold by
+ * two odd constants; `seed` is random per run, so that sets cannot be aimed at.
+ */
+static inline __attribute__((always_inline)) __u64 candidate_mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ (hash >> 29);
+}
+
+static inline __attribute__((always_inline)) __u64 candidate_hash4(const struct bpfw_flow4_key *key,
+								   __u64 seed)
+{
+	__u64 hash = candidate_mix(seed, (__u64)key->src << 32 | key->dst);
+
+	hash = candidate_mix(hash, (__u64)key->sport << 32 | (__u64)key->dport << 16 |
+					   (key->protocol & 0xff));
+	return candidate_mix(hash, hash >> 32);
+}
+
+static inline __attribute__((always_inline)) __u64 candidate_hash6(const struct bpfw_flow6_key *key,
+								   __u64 seed)
+{
+	__u64 hash = seed;
+
+	hash = candidate_mix(hash, (__u64)key->src[0] << 32 | key->src[1]);
+	hash = candidate_mix(hash, (__u64)key->src[2] << 32 | key->src[3]);
+	hash = candidate_mix(hash, (__u64)key->dst[0] << 32 | key->dst[1]);
+	hash = candidate_mix(hash, (__u64)key->dst[2] << 32 | key->dst[3]);
+	hash = candidate_mix(hash, (__u64)key->sport << 32 | (__u64)key->dport << 16 |
+					   (key->protocol & 0xff));
+	return candidate_mix(hash, hash >> 32);
+}
+
+/* The tag of a hash: its high half, with 0 kept for an unused slot. */
+static inline __attribute__((always_inline)) __u32 candidate_tag(__u64 hash)
+{
+	return (__u32)(hash >> 32) | 1;
+}
+
+#endif /* BPFW_LAYOUT_H */

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The maps and the configuration constants; their layouts are in layout.h. */
+#ifndef BPFW_MAPS_H
+#define BPFW_MAPS_H
+
+#include "uapi.h"
+#include "layout.h"
+
+/* Set before loading; the verifier removes what a constant switches off. */
+const volatile __u64 candidate_seed = 0;
+const volatile __u32 candidate_mask = 0;      /* sets of candidates - 1 */
+const volatile __u32 candidate_threshold = 3; /* packets until the daemon is signalled */
+const volatile __u32 backoff_limit = 12;      /* a repeated signal waits 2^this jiffies at most */
+const volatile bool detect_partial = false;   /* XDP: packets may lack their checksum (veth) */
+
+/* Written by the daemon: jiffies64 until which the cache may be trusted. */
+volatile __u64 valid_until = 0;
+
+/* Read by the daemon, which runs the clock program to set its own clock by it. */
+volatile __u64 clock_jiffies = 0;
+
+/* The flows. The daemon sets max_entries; memory is taken per flow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct bpfw_flow4_key);
+	__type(value, struct bpfw_flow4);
+} flows4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct bpfw_flow6_key);
+	__type(value, struct bpfw_flow6);
+} flows6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpfw_candidate_set);
+} candidates SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, struct bpfw_port);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} signals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpfw_exit_counters);
+} exits SEC(".maps");
+
+/* Not used by the programs: the daemon's own counters, for `bpfw stats`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpfw_daemon_counters);
+} counters SEC(".maps");
+
+static __always_inline void count_exit(enum exit_reason reason)
+{
+	__u32 zero = 0;
+	struct bpfw_exit_counters *counter = bpf_map_lookup_elem(&exits, &zero);
+
+	if (counter)
+		counter->count[reason]++;
+}
+
+#endif /* BPFW_MAPS_H */

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One packet on its way through the program, and all that differs between XDP and
+ * TC. The walk is written once over struct packet; each entry point fills in one of
+ * the two contexts, and since that is a constant after inlining, the compiler drops
+ * the other hook's code.
+ */
+#ifndef BPFW_PACKET_H
+#define BPFW_PACKET_H
+
+#include "uapi.h"
+#include "layout.h"
+
+struct packet {
+	struct xdp_md *xdp; /* one of these two is NULL */
+	struct __sk_buff *skb;
+	void *data; /* the Ethernet header */
+	void *data_end;
+	__u32 ingress;  /* ifindex */
+	__u32 now;      /* jiffies, the low 32 bits */
+	__u32 l3_len;   /* bytes from the IP header on, as the header says */
+	__u8 protocol;  /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 tcp_flags; /* as in the header's byte */
+	__u8 l4_header_len;
+	__u32 seq_end; /* as in struct bpfw_action */
+	__u32 ack;
+	__u16 window;
+};
+
+static __always_inline void packet_load(struct packet *p)
+{
+	if (p->xdp) {
+		p->data = (void *)(long)p->xdp->data;
+		p->data_end = (void *)(long)p->xdp->data_end;
+	} else {
+		p->data = (void *)(long)p->skb->data;
+		p->data_end = (void *)(long)p->skb->data_end;
+	}
+}
+
+/* Bytes of the frame, from the Ethernet header on, whether linear or not. */
+static __always_inline __u32 packet_frame_len(const struct packet *p)
+{
+	return p->xdp ? p->data_end - p->data : p->skb->len;
+}
+
+/*
+ * Are the first `len` bytes there to be read? At TC they may have to be pulled into
+ * the linear part first, which changes where they are but not what they are.
+ */
+static __always_inline bool packet_has(struct packet *p, __u32 len)
+{
+	if (p->data + len <= p->data_end)
+		return true;
+	if (p->xdp || p->skb->len < len || bpf_skb_pull_data(p->skb, len))
+		return false;
+	packet_load(p);
+	return p->data + len <= p->data_end;
+}
+
+/*
+ * Cut what follows the IP packet (Ethernet padding), as ip_rcv() and ip6_rcv() do,
+ * and make sure that `header_len` bytes can be written.
+ */
+static __always_inline bool packet_trim(struct packet *p, __u32 header_len)
+{
+	__u32 want = ETH_HLEN + p->l3_len;
+	__u32 have = packet_frame_len(p);
+
+	if (have == want)
+		return true;
+	if (p->xdp ? bpf_xdp_adjust_tail(p->xdp, (int)(want - have)) :
+		     bpf_skb_change_tail(p->skb, want, 0))
+		return false;
+	packet_load(p);
+	return p->data + header_len <= p->data_end;
+}
+
+/*
+ * The longest IP packet that will leave the router for this one: a GSO packet is cut
+ * into segments on the way out (skb_gso_validate_network_len() in the kernel).
+ */
+static __always_inline __u32 packet_segment_len(const struct packet *p, __u32 l3_header_len)
+{
+	if (p->skb && p->skb->gso_size)
+		return l3_header_len + p->l4_header_len + p->skb->gso_size;
+	return p->l3_len;
+}
+
+/* Both addresses are aligned to 2 bytes. */
+static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
+{
+	const __u16 *x = (const void *)a;
+	const __u16 *y = (const void *)b;
+
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
+}
+
+static __always_inline int packet_redirect(__u32 egress)
+{
+	return (int)bpf_redirect(egress, 0);
+}
+
+static __always_inline int packet_pass(const struct packet *p)
+{
+	return p->xdp ? XDP_PASS : TC_NEXT;
+}
+
+static __always_inline int packet_drop(const struct packet *p)
+{
+	return p->xdp ? XDP_DROP : TC_DROP;
+}
+
+#endif /* BPFW_PACKET_H */

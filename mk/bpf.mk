@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# bpf/bpfw.bpf.c -> build/bpf/bpfw.bpf.o -> build/include/bpfw.skel.h
+
+SKELETON := build/include/bpfw.skel.h
+VMLINUX_BTF ?= /sys/kernel/btf/vmlinux
+VMLINUX_H := build/vmlinux/vmlinux.h
+
+# The BPF side's byte order is that of the machine the program will run on.
+BYTE_ORDER := $(shell $(CC) -dM -E -x c /dev/null | sed -n 's/^\#define __BYTE_ORDER__ //p')
+BPF_TARGET := $(if $(filter __ORDER_BIG_ENDIAN__,$(BYTE_ORDER)),bpfeb,bpfel)
+
+# <linux/*.h> wants <asm/*.h>, which Debian keeps in a directory per architecture that
+# clang does not search for the BPF target: take the directories of $(CC), after clang's own.
+CC_INCLUDES := $(shell LC_ALL=C $(CC) -E -Wp,-v -x c /dev/null 2>&1 >/dev/null | \
+	sed -n '/^\#include </,/^End/s/^ //p')
+
+BPF_CFLAGS := -target $(BPF_TARGET) -g -O2 -mcpu=v3 -std=gnu11 -Wall -Wextra -Werror \
+	-Ibuild/vmlinux -Ibpf $(LIBBPF_CFLAGS) $(addprefix -idirafter ,$(CC_INCLUDES))
+
+# Only sources that ask for kernel types need the kernel's BTF.
+USES_VMLINUX := $(shell grep -ls 'include.*[<"]vmlinux\.h[>"]' bpf/*.[ch])
+
+$(VMLINUX_H): FORCE | $(BPFTOOL_READY)
+	@vmlinux/generate '$(BPFTOOL)' '$(VMLINUX_BTF)' $@
+
+build/stamp/bpf: FORCE
+	$(call stamp,$(CLANG) $(BPF_CFLAGS) $(CONFIG))
+
+build/bpf/bpfw.clang.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
+		| $(LIBBPF_READY)
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d).tmp -c -o $@.tmp $< && \
+		mv -f $(@:.o=.d).tmp $(@:.o=.d) && mv -f $@.tmp $@
+
+# Linking leaves the DWARF behind (and keeps the BTF). The name of the output becomes
+# the name inside, hence a directory for the temporary file.
+build/bpf/bpfw.bpf.o: build/bpf/bpfw.clang.o | $(BPFTOOL_READY)
+	$(call say,BPFLINK,$@)
+	@mkdir -p $(@D)/tmp
+	$(Q)$(BPFTOOL) gen object $(@D)/tmp/$(@F) $< && mv -f $(@D)/tmp/$(@F) $@
+
+$(SKELETON): build/bpf/bpfw.bpf.o | $(BPFTOOL_READY)
+	$(call say,SKEL,$@)
+	@mkdir -p $(@D)
+	$(Q)$(BPFTOOL) gen skeleton $< name bpfw_bpf >$@.tmp && mv -f $@.tmp $@

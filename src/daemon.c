@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+
+#include "conntrack.h"
+#include "daemon.h"
+#include "datapath.h"
+#include "flow.h"
+#include "instance.h"
+#include "link.h"
+#include "log.h"
+#include "neighbour.h"
+#include "path.h"
+#include "port.h"
+#include "rtnl.h"
+#include "util.h"
+
+#define TICK_MS 250               /* heartbeat and deadlines */
+#define EVENTLESS_MS 10           /* one round of flows_watch_eventless() */
+#define REVIEW_MS 2000            /* XDP targets, which change without an event */
+#define RECONCILE_MS (300 * 1000) /* a dump to compare with, even if no event was lost */
+
+/* What an epoll event is about. */
+enum source {
+	SOURCE_SIGNALS, /* of the BPF side */
+	SOURCE_CONNTRACK,
+	SOURCE_DUMP,
+	SOURCE_RTNL,
+	SOURCE_TICK,
+	SOURCE_EVENTLESS,
+	SOURCE_TERMINATE,
+};
+
+struct daemon {
+	const struct options *options;
+	struct rtnl rtnl;
+	struct links links;
+	struct neighbours neighbours;
+	struct conntrack conntrack;
+	struct datapath datapath;
+	struct ports ports;
+	struct flows flows;
+	struct instance instance;
+	int epoll;
+	int tick;
+	int eventless;
+	int terminate;
+	bool eventless_armed;
+	bool routes_changed; /* since the last tick: put-off candidates get another chance */
+	bool stop;
+	uint64_t next_review_ms;
+	uint64_t next_reconcile_ms;
+};
+
+/* ---- Routing events --------------------------------------------------------- */
+
+static void on_everything(void *context, const char *why)
+{
+	struct daemon *daemon = context;
+
+	log_info("%s: all flows go back to the stack for a new decision", why);
+	if (links_dump(&daemon->links, &daemon->rtnl))
+		log_warn("cannot list the network devices");
+	flows_forget_all(&daemon->flows);
+	daemon->routes_changed = true;
+}
+
+static void on_forwarding(void *context, int ifindex)
+{
+	struct daemon *daemon = context;
+
+	if (ifindex < 0 || ports_find(&daemon->ports, (uint32_t)ifindex))
+		on_everything(context, "forwarding was switched");
+}
+
+static void on_route(void *context, uint8_t family, const struct address *prefix,
+		     unsigned int length)
+{
+	struct daemon *daemon = context;
+
+	flows_forget_route(&daemon->flows, family, prefix, length);
+	daemon->routes_changed = true;
+}
+
+static void on_neighbour(void *context, const struct nlmsghdr *message)
+{
+	struct daemon *daemon = context;
+	struct neighbour *changed = neighbours_event(&daemon->neighbours, &daemon->rtnl, message);
+
+	if (changed)
+		flows_forget_neighbour(&daemon->flows, changed);
+}
+
+static void update_port(struct daemon *daemon, struct port *port, const struct link *link)
+{
+	if (!link || link->master) {
+		if (port->mode != ATTACH_NONE)
+			log_warn("interface '%s' %s: its packets take the stack", port->name,
+				 link ? "now belongs to another device" : "is gone");
+		datapath_clear_port(&daemon->datapath, port->ifindex);
+		if (!link)
+			port->mode = ATTACH_NONE;
+		return;
+	}
+	datapath_set_port(&daemon->datapath, port->ifindex, link->mac);
+}
+
+static void on_link(void *context, const struct nlmsghdr *message)
+{
+	struct daemon *daemon = context;
+	enum link_change change;
+	struct port *port;
+	uint32_t ifindex;
+
+	change = links_event(&daemon->links, message, &ifindex);
+	if (change == LINK_SAME)
+		return;
+	flows_forget_link(&daemon->flows, ifindex);
+	port = ports_find(&daemon->ports, ifindex);
+	if (!port)
+		return;
+	update_port(daemon, port, links_find(&daemon->links, ifindex));
+	/* Routes come and go with their interface, for IPv4 without an event of their own. */
+	flows_forget_all(&daemon->flows);
+	daemon->routes_changed = true;
+}
+
+static void read_rtnl(struct daemon *daemon)
+{
+	const struct rtnl_events events = {
+		.link = on_link,
+		.neighbour = on_neighbour,
+		.route = on_route,
+		.forwarding = on_forwarding,
+		.everything = on_everything,
+		.context = daemon,
+	};
+
+	rtnl_read_events(&daemon->rtnl, &events);
+}
+
+/* ---- Conntrack -------------------------------------------------------------- */
+
+static void on_signal(void *context, const struct bpfw_signal *signal)
+{
+	struct daemon *daemon = context;
+
+	flows_signal(&daemon->flows, signal);
+}
+
+static void on_conntrack(void *context, const struct ct_entry *entry, bool destroyed)
+{
+	struct daemon *daemon = context;
+
+	flows_conntrack_event(&daemon->flows, entry, destroyed);
+}
+
+static void on_dump_entry(void *context, const struct ct_entry *entry, bool destroyed)
+{
+	struct daemon *daemon = context;
+
+	(void)destroyed;
+	flows_dump_entry(&daemon->flows, entry);
+}
+
+static int watch(const struct daemon *daemon, int fd, enum source source)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u32 = source };
+
+	return epoll_ctl(daemon->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* Start comparing with conntrack's table, anew if a comparison is under way. */
+static void start_reconcile(struct daemon *daemon)
+{
+	int err;
+
+	conntrack_dump_stop(&daemon->conntrack);
+	daemon->next_reconcile_ms = clock_ms() + RECONCILE_MS;
+	flows_dump_start(&daemon->flows);
+	err = conntrack_dump_start(&daemon->conntrack);
+	if (!err)
+		err = watch(daemon, conntrack_dump_fd(&daemon->conntrack), SOURCE_DUMP);
+	if (err)
+		log_warn("cannot list conntrack's entries: %s", strerror(-err));
+}
+
+static void read_dump(struct daemon *daemon)
+{
+	int state;
+
+	if (conntrack_dump_fd(&daemon->conntrack) < 0)
+		return; /* stopped after epoll_wait() had returned */
+	state = conntrack_dump_read(&daemon->conntrack, on_dump_entry, daemon);
+	if (state > 0)
+		flows_dump_finish(&daemon->flows);
+	else if (state < 0)
+		start_reconcile(daemon);
+}
+
+static void read_conntrack(struct daemon *daemon)
+{
+	int err;
+
+	/* A forged FIN is signalled before conntrack's event about it is sent: keep the order. */
+	datapath_read_signals(&daemon->datapath);
+	err = conntrack_read_events(&daemon->conntrack, on_conntrack, daemon);
+	if (!err)
+		return;
+	datapath_count(&daemon->datapath, COUNT_EVENTS_LOST, 1);
+	log_info("conntrack events were lost: comparing with its table");
+	start_reconcile(daemon);
+}
+
+/* Every entry that exists at the start is signalled at its next packet. */
+static void on_existing_entry(void *context, const struct ct_entry *entry, bool destroyed)
+{
+	struct daemon *daemon = context;
+
+	(void)destroyed;
+	datapath_arm_candidate(&daemon->datapath, &entry->original);
+	datapath_arm_candidate(&daemon->datapath, &entry->reply);
+}
+
+/* ---- Time ------------------------------------------------------------------- */
+
+static int arm_timer(int fd, unsigned int ms)
+{
+	const struct timespec every = {
+		.tv_sec = ms / 1000,
+		.tv_nsec = (long)(ms % 1000) * 1000000,
+	};
+	const struct itimerspec timer = { .it_value = every, .it_interval = every };
+
+	return timerfd_settime(fd, 0, &timer, NULL) ? -errno : 0;
+}
+
+static void clear_timer(int fd)
+{
+	uint64_t expirations;
+
+	if (read(fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
+		log_debug("cannot read a timer: %s", strerror(errno));
+}
+
+static void on_target_lost(void *context, uint32_t ifindex)
+{
+	struct daemon *daemon = context;
+	const struct link *link = links_find(&daemon->links, ifindex);
+
+	log_warn("interface '%s' takes no more frames from XDP: flows that leave there take the "
+		 "stack",
+		 link ? link->name : "?");
+	flows_forget_link(&daemon->flows, ifindex);
+}
+
+static void tick(struct daemon *daemon)
+{
+	uint64_t now = clock_ms();
+
+	clear_timer(daemon->tick);
+	datapath_heartbeat(&daemon->datapath, now);
+	datapath_read_signals(&daemon->datapath);
+	flows_run_deadlines(&daemon->flows, now);
+	if (daemon->routes_changed)
+		datapath_undefer_candidates(&daemon->datapath);
+	daemon->routes_changed = false;
+	if (now >= daemon->next_review_ms) {
+		ports_review_targets(&daemon->ports, &daemon->links, on_target_lost, daemon);
+		daemon->next_review_ms = now + REVIEW_MS;
+	}
+	if (now >= daemon->next_reconcile_ms)
+		start_reconcile(daemon);
+}
+
+/* The fast timer runs only while there are entries that send no events. */
+static void watch_eventless(struct daemon *daemon)
+{
+	bool needed = !list_empty(&daemon->flows.eventless);
+
+	if (needed == daemon->eventless_armed)
+		return;
+	arm_timer(daemon->eventless, needed ? EVENTLESS_MS : 0);
+	daemon->eventless_armed = needed;
+}
+
+/* ---- The loop --------------------------------------------------------------- */
+
+static void handle(struct daemon *daemon, enum source source)
+{
+	switch (source) {
+	case SOURCE_SIGNALS:
+		datapath_read_signals(&daemon->datapath);
+		break;
+	case SOURCE_CONNTRACK:
+		read_conntrack(daemon);
+		break;
+	case SOURCE_DUMP:
+		read_dump(daemon);
+		break;
+	case SOURCE_RTNL:
+		read_rtnl(daemon);
+		break;
+	case SOURCE_TICK:
+		tick(daemon);
+		break;
+	case SOURCE_EVENTLESS:
+		clear_timer(daemon->eventless);
+		flows_watch_eventless(&daemon->flows);
+		break;
+	case SOURCE_TERMINATE:
+		daemon->stop = true;
+		break;
+	}
+}
+
+static int loop(struct daemon *daemon)
+{
+	struct epoll_event events[16];
+
+	while (!daemon->stop) {
+		int number = epoll_wait(daemon->epoll, events, ARRAY_SIZE(events), -1);
+
+		if (number < 0 && errno != EINTR)
+			return -errno;
+		for (int i = 0; i < number && !daemon->stop; i++)
+			handle(daemon, (enum source)events[i].data.u32);
+		conntrack_flush(&daemon->conntrack);
+		watch_eventless(daemon);
+	}
+	return 0;
+}
+
+static int open_sources(struct daemon *daemon)
+{
+	sigset_t signals;
+	int err = 0;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	daemon->epoll = epoll_create1(EPOLL_CLOEXEC);
+	daemon->terminate = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	daemon->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	daemon->eventless = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (daemon->epoll < 0 || daemon->terminate < 0 || daemon->tick < 0 || daemon->eventless < 0)
+		return -errno;
+	err = err ? err : watch(daemon, daemon->terminate, SOURCE_TERMINATE);
+	err = err ? err : watch(daemon, daemon->tick, SOURCE_TICK);
+	err = err ? err : watch(daemon, daemon->eventless, SOURCE_EVENTLESS);
+	err = err ? err : watch(daemon, rtnl_events_fd(&daemon->rtnl), SOURCE_RTNL);
+	err = err ? err : watch(daemon, conntrack_events_fd(&daemon->conntrack), SOURCE_CONNTRACK);
+	err = err ? err : watch(daemon, datapath_signals_fd(&daemon->datapath), SOURCE_SIGNALS);
+	return err ? err : arm_timer(daemon->tick, TICK_MS);
+}
+
+/* ---- Start and end ---------------------------------------------------------- */
+
+static bool has_capability(uint64_t effective, int capability)
+{
+	return effective & 1ULL << capability;
+}
+
+static int check_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+	uint64_t effective;
+	bool bpf, net;
+
+	if (syscall(SYS_capget, &header, data))
+		return -errno;
+	effective = (uint64_t)data[1].effective << 32 | data[0].effective;
+	bpf = has_capability(effective, CAP_BPF) || has_capability(effective, CAP_SYS_ADMIN);
+	net = has_capability(effective, CAP_NET_ADMIN);
+	if (bpf && net)
+		return 0;
+	log_error("no %s%s%s: run bpfw as root, or give it the capabilities CAP_BPF and "
+		  "CAP_NET_ADMIN",
+		  bpf ? "" : "CAP_BPF", !bpf && !net ? " and no " : "", net ? "" : "CAP_NET_ADMIN");
+	return -EPERM;
+}
+
+static int open_kernel(struct daemon *daemon)
+{
+	int err = rtnl_open(&daemon->rtnl);
+
+	if (!err)
+		err = links_dump(&daemon->links, &daemon->rtnl);
+	if (err) {
+		log_error("cannot talk to the kernel's routing (rtnetlink): %s", strerror(-err));
+		return err;
+	}
+	err = ports_plan(&daemon->ports, daemon->options, &daemon->links);
+	if (err)
+		return err;
+	err = conntrack_open(&daemon->conntrack);
+	if (err) {
+		log_error("this kernel has no connection tracking to be asked (%s): load the "
+			  "modules nf_conntrack and nf_conntrack_netlink (on OpenWrt: "
+			  "kmod-nf-conntrack-netlink)",
+			  strerror(-err));
+		return err;
+	}
+	if (conntrack_events_setting() == 0)
+		log_warn("nf_conntrack_events is 0: entries send no events when they are deleted, "
+			 "and are looked up in turn instead; set it to 1 or 2");
+	return 0;
+}
+
+/* Four slots per flow, so that candidates hardly ever push each other out. */
+static uint32_t candidate_sets(uint32_t max_flows)
+{
+	uint32_t sets = 1024;
+
+	while (sets * CANDIDATE_WAYS < max_flows && sets < 1U << 18)
+		sets *= 2;
+	return sets;
+}
+
+static int load(struct daemon *daemon)
+{
+	const struct datapath_config config = {
+		.max_flows = daemon->options->max_flows,
+		.candidate_sets = candidate_sets(daemon->options->max_flows),
+		.detect_partial = ports_may_lack_checksums(&daemon->ports, &daemon->links),
+		.want_xdp = ports_want_xdp(&daemon->ports),
+		.want_tc = ports_want_tc(&daemon->ports),
+	};
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+	/* Before 5.11 BPF memory counted against this limit. */
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
+	return datapath_load(&daemon->datapath, &config);
+}
+
+static int start_flows(struct daemon *daemon)
+{
+	const struct path_context paths = {
+		.rtnl = &daemon->rtnl,
+		.links = &daemon->links,
+		.neighbours = &daemon->neighbours,
+	};
+	int err = flows_init(&daemon->flows, daemon->options, &daemon->datapath, &daemon->conntrack,
+			     &paths, &daemon->ports);
+
+	if (!err)
+		err = datapath_set_signals(&daemon->datapath, on_signal, daemon);
+	if (!err)
+		err = open_sources(daemon);
+	if (err)
+		log_error("cannot set up the event loop: %s", strerror(-err));
+	return err;
+}
+
+static int learn_existing(struct daemon *daemon)
+{
+	int err = conntrack_dump(&daemon->conntrack, on_existing_entry, daemon);
+
+	if (err)
+		log_error("cannot list conntrack's entries: %s; the module nf_conntrack_netlink "
+			  "is needed",
+			  strerror(-err));
+	daemon->next_reconcile_ms = clock_ms() + RECONCILE_MS;
+	return err;
+}
+
+static int start(struct daemon *daemon)
+{
+	int err = check_capabilities();
+
+	err = err ? err : open_kernel(daemon);
+	err = err ? err : load(daemon);
+	err = err ? err : start_flows(daemon);
+	err = err ? err : learn_existing(daemon);
+	err = err ? err : ports_attach(&daemon->ports, &daemon->datapath, &daemon->links);
+	err = err ? err : instance_announce(&daemon->instance, &daemon->datapath);
+	if (err)
+		return err;
+	datapath_heartbeat(&daemon->datapath, clock_ms());
+	return 0;
+}
+
+static void print_ready(const struct daemon *daemon)
+{
+	fprintf(stderr, "bpfw: ready");
+	for (size_t i = 0; i < daemon->ports.count; i++)
+		fprintf(stderr, "%s %s at %s", i ? "," : ":", daemon->ports.port[i].name,
+			attach_mode_name(daemon->ports.port[i].mode));
+	fprintf(stderr, "\n");
+}
+
+static void close_all(struct daemon *daemon)
+{
+	const int fds[] = { daemon->epoll, daemon->tick, daemon->eventless, daemon->terminate };
+
+	/* The programs first: from here on every packet takes the stack. */
+	ports_detach(&daemon->ports);
+	instance_withdraw(&daemon->instance);
+	flows_free(&daemon->flows);
+	conntrack_close(&daemon->conntrack);
+	datapath_unload(&daemon->datapath);
+	neighbours_free(&daemon->neighbours);
+	links_free(&daemon->links);
+	rtnl_close(&daemon->rtnl);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+int daemon_run(const struct options *options)
+{
+	_cleanup_free_ struct daemon *daemon = calloc(1, sizeof(*daemon));
+	int err;
+
+	if (!daemon)
+		return -ENOMEM;
+	daemon->options = options;
+	daemon->instance.name_fd = -1;
+	daemon->epoll = daemon->tick = daemon->eventless = daemon->terminate = -1;
+	err = start(daemon);
+	if (!err) {
+		print_ready(daemon);
+		err = loop(daemon);
+	}
+	close_all(daemon);
+	return err;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "bpfw.skel.h"
+#include "datapath.h"
+#include "log.h"
+#include "util.h"
+
+/* A tuple that is refused again and again is signalled this rarely. */
+#define BACKOFF_LIMIT_S 16
+
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	/* The verifier's log comes at the level of a warning. */
+	if (log_level < LOG_LEVEL_DEBUG || level == LIBBPF_DEBUG)
+		return 0;
+	return vfprintf(stderr, format, args);
+}
+
+static uint32_t backoff_limit(uint64_t hz)
+{
+	uint32_t limit = 0;
+
+	while ((1ULL << limit) < hz * BACKOFF_LIMIT_S)
+		limit++;
+	return limit;
+}
+
+static int configure(struct datapath *datapath, const struct datapath_config *config)
+{
+	struct bpfw_bpf *skeleton = datapath->skeleton;
+
+	if (getrandom(&datapath->candidate_seed, sizeof(datapath->candidate_seed), 0) < 0)
+		return -errno;
+	datapath->candidate_mask = config->candidate_sets - 1;
+	skeleton->rodata->candidate_seed = datapath->candidate_seed;
+	skeleton->rodata->candidate_mask = datapath->candidate_mask;
+	skeleton->rodata->backoff_limit = backoff_limit(datapath->clock.hz);
+	skeleton->rodata->detect_partial = config->detect_partial;
+	bpf_program__set_autoload(skeleton->progs.bpfw_xdp, config->want_xdp);
+	bpf_program__set_autoload(skeleton->progs.bpfw_tc, config->want_tc);
+	bpf_map__set_max_entries(skeleton->maps.flows4, config->max_flows * 2);
+	bpf_map__set_max_entries(skeleton->maps.flows6, config->max_flows * 2);
+	bpf_map__set_max_entries(skeleton->maps.candidates, config->candidate_sets);
+	return 0;
+}
+
+static void *map_memory(const struct bpf_map *map, size_t len)
+{
+	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int map_arrays(struct datapath *datapath, const struct datapath_config *config)
+{
+	struct bpfw_bpf *skeleton = datapath->skeleton;
+
+	datapath->candidates_len = config->candidate_sets * sizeof(*datapath->candidates);
+	datapath->candidates = map_memory(skeleton->maps.candidates, datapath->candidates_len);
+	if (!datapath->candidates)
+		return -errno;
+	datapath->counters = map_memory(skeleton->maps.counters, sizeof(*datapath->counters));
+	return datapath->counters ? 0 : -errno;
+}
+
+/* One reading of both clocks, by running a program that looks at jiffies. */
+static int read_clock(struct datapath *datapath)
+{
+	char frame[64] = { 0 };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame));
+	int err;
+
+	datapath->clock.ms = clock_ms();
+	err = bpf_prog_test_run_opts(bpf_program__fd(datapath->skeleton->progs.bpfw_clock), &run);
+	datapath->clock.jiffies = datapath->skeleton->bss->clock_jiffies;
+	datapath->counters->clock_jiffies = datapath->clock.jiffies;
+	datapath->counters->clock_ms = datapath->clock.ms;
+	datapath->counters->clock_hz = datapath->clock.hz;
+	return err;
+}
+
+int datapath_load(struct datapath *datapath, const struct datapath_config *config)
+{
+	int err;
+
+	libbpf_set_print(print_libbpf);
+	datapath->clock.hz = clock_hz();
+	datapath->skeleton = bpfw_bpf__open();
+	if (!datapath->skeleton)
+		return -errno;
+	err = configure(datapath, config);
+	if (!err)
+		err = bpfw_bpf__load(datapath->skeleton);
+	if (!err)
+		err = map_arrays(datapath, config);
+	if (!err)
+		err = read_clock(datapath);
+	if (err) {
+		log_error("cannot load the BPF programs: %s; --log-level debug shows the "
+			  "verifier's log, and a kernel from 5.10 on with CONFIG_BPF_SYSCALL "
+			  "is needed",
+			  strerror(-err));
+		return err;
+	}
+	datapath->maps.flows4 = bpf_map__fd(datapath->skeleton->maps.flows4);
+	datapath->maps.flows6 = bpf_map__fd(datapath->skeleton->maps.flows6);
+	return 0;
+}
+
+void datapath_unload(struct datapath *datapath)
+{
+	ring_buffer__free(datapath->ring);
+	datapath->ring = NULL;
+	if (datapath->candidates)
+		munmap(datapath->candidates, datapath->candidates_len);
+	if (datapath->counters)
+		munmap(datapath->counters, sizeof(*datapath->counters));
+	datapath->candidates = NULL;
+	datapath->counters = NULL;
+	bpfw_bpf__destroy(datapath->skeleton);
+	datapath->skeleton = NULL;
+}
+
+int datapath_xdp_fd(const struct datapath *datapath)
+{
+	return bpf_program__fd(datapath->skeleton->progs.bpfw_xdp);
+}
+
+int datapath_tc_fd(const struct datapath *datapath)
+{
+	return bpf_program__fd(datapath->skeleton->progs.bpfw_tc);
+}
+
+void datapath_heartbeat(struct datapath *datapath, uint64_t now_ms)
+{
+	datapath->skeleton->bss->valid_until =
+		clock_to_jiffies(&datapath->clock, now_ms + HEARTBEAT_VALID_MS);
+}
+
+struct signal_receiver {
+	signal_callback callback;
+	void *context;
+};
+
+static struct signal_receiver receiver; /* one ring buffer per process */
+
+static int receive_signal(void *context, void *data, size_t size)
+{
+	const struct signal_receiver *to = context;
+
+	if (size >= sizeof(struct bpfw_signal))
+		to->callback(to->context, data);
+	return 0;
+}
+
+int datapath_set_signals(struct datapath *datapath, signal_callback callback, void *context)
+{
+	receiver = (struct signal_receiver){ callback, context };
+	datapath->ring = ring_buffer__new(bpf_map__fd(datapath->skeleton->maps.signals),
+					  receive_signal, &receiver, NULL);
+	return datapath->ring ? 0 : -errno;
+}
+
+int datapath_signals_fd(const struct datapath *datapath)
+{
+	return ring_buffer__epoll_fd(datapath->ring);
+}
+
+void datapath_read_signals(struct datapath *datapath)
+{
+	ring_buffer__consume(datapath->ring);
+}
+
+int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const uint8_t mac[6])
+{
+	struct bpfw_port port = { 0 };
+
+	memcpy(port.mac, mac, sizeof(port.mac));
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex, &port,
+				   BPF_ANY);
+}
+
+int datapath_clear_port(struct datapath *datapath, uint32_t ifindex)
+{
+	return bpf_map_delete_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex);
+}
+
+uint64_t datapath_hash(const struct datapath *datapath, const struct tuple *tuple)
+{
+	if (tuple->family == AF_INET) {
+		struct bpfw_flow4_key key = tuple_to_key4(tuple, 0);
+
+		return candidate_hash4(&key, datapath->candidate_seed);
+	} else {
+		struct bpfw_flow6_key key = tuple_to_key6(tuple, 0);
+
+		return candidate_hash6(&key, datapath->candidate_seed);
+	}
+}
+
+/* The tuple's candidate, made if there is none: as candidate_find() of the BPF side. */
+static struct bpfw_candidate *find_candidate(struct datapath *datapath, const struct tuple *tuple,
+					     uint32_t now)
+{
+	uint64_t hash = datapath_hash(datapath, tuple);
+	struct bpfw_candidate_set *set =
+		&datapath->candidates[(uint32_t)hash & datapath->candidate_mask];
+	struct bpfw_candidate *oldest = &set->way[0];
+
+	for (size_t i = 0; i < CANDIDATE_WAYS; i++) {
+		struct bpfw_candidate *way = &set->way[i];
+
+		if (way->tag == candidate_tag(hash))
+			return way;
+		if (!way->tag || (oldest->tag && (int32_t)(way->last - oldest->last) < 0))
+			oldest = way;
+	}
+	*oldest = (struct bpfw_candidate){
+		.tag = candidate_tag(hash),
+		.last = now,
+		.next = now,
+	};
+	return oldest;
+}
+
+static uint32_t jiffies_now(const struct datapath *datapath)
+{
+	return (uint32_t)clock_to_jiffies(&datapath->clock, clock_ms());
+}
+
+void datapath_arm_candidate(struct datapath *datapath, const struct tuple *tuple)
+{
+	uint32_t now = jiffies_now(datapath);
+	struct bpfw_candidate *candidate = find_candidate(datapath, tuple, now);
+
+	candidate->next = now - 1;
+	candidate->attempts = 0;
+	candidate->count = (uint16_t)datapath->skeleton->rodata->candidate_threshold;
+}
+
+void datapath_defer_candidate(struct datapath *datapath, const struct tuple *tuple)
+{
+	uint32_t now = jiffies_now(datapath);
+	uint32_t limit = datapath->skeleton->rodata->backoff_limit;
+	struct bpfw_candidate *candidate = find_candidate(datapath, tuple, now);
+
+	candidate->attempts = (uint16_t)limit;
+	candidate->next = now + (1U << limit);
+}
+
+void datapath_undefer_candidates(struct datapath *datapath)
+{
+	uint32_t now = jiffies_now(datapath);
+
+	for (uint32_t i = 0; i <= datapath->candidate_mask; i++) {
+		for (size_t way = 0; way < CANDIDATE_WAYS; way++) {
+			struct bpfw_candidate *candidate = &datapath->candidates[i].way[way];
+
+			candidate->attempts = 0;
+			candidate->next = now;
+		}
+	}
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The BPF side as the daemon sees it: load, heartbeat, signals, maps. */
+#ifndef BPFW_DATAPATH_H
+#define BPFW_DATAPATH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "offload_map.h"
+#include "tuple.h"
+
+/* After the last heartbeat, packets take the fast path for this long at most. */
+#define HEARTBEAT_VALID_MS 2000
+
+struct datapath_config {
+	uint32_t max_flows;      /* connections: each takes two entries */
+	uint32_t candidate_sets; /* a power of two */
+	bool detect_partial;     /* see maps.h */
+	bool want_xdp;           /* which programs to load: a kernel may lack a type */
+	bool want_tc;
+};
+
+struct bpfw_bpf;
+struct ring_buffer;
+
+struct datapath {
+	struct bpfw_bpf *skeleton;
+	struct ring_buffer *ring;
+	struct bpfw_candidate_set *candidates; /* the map's memory */
+	size_t candidates_len;
+	uint32_t candidate_mask;
+	uint64_t candidate_seed;
+	struct bpfw_daemon_counters *counters; /* the map's memory */
+	struct jiffies_clock clock;
+	struct offload_maps maps;
+};
+
+typedef void (*signal_callback)(void *context, const struct bpfw_signal *signal);
+
+/* Load and verify. Returns 0 or -errno; the reason has been logged. */
+int datapath_load(struct datapath *datapath, const struct datapath_config *config);
+void datapath_unload(struct datapath *datapath);
+
+int datapath_xdp_fd(const struct datapath *datapath);
+int datapath_tc_fd(const struct datapath *datapath);
+
+/* The cache may be trusted for HEARTBEAT_VALID_MS from now on. */
+void datapath_heartbeat(struct datapath *datapath, uint64_t now_ms);
+
+/* Signals: a descriptor to poll, and a call that hands out all that are waiting. */
+int datapath_set_signals(struct datapath *datapath, signal_callback callback, void *context);
+int datapath_signals_fd(const struct datapath *datapath);
+void datapath_read_signals(struct datapath *datapath);
+
+/* Tell the BPF side that frames for this MAC are the port's own; or that none are. */
+int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const uint8_t mac[6]);
+int datapath_clear_port(struct datapath *datapath, uint32_t ifindex);
+
+/* Have the next packet of the tuple signalled, or none for a while. */
+void datapath_arm_candidate(struct datapath *datapath, const struct tuple *tuple);
+void datapath_defer_candidate(struct datapath *datapath, const struct tuple *tuple);
+
+/* Let every tuple that was put off be signalled again: the reasons may have gone. */
+void datapath_undefer_candidates(struct datapath *datapath);
+
+/* The hash that candidates go by; the daemon uses it for its own tables as well. */
+uint64_t datapath_hash(const struct datapath *datapath, const struct tuple *tuple);
+
+static inline void datapath_count(struct datapath *datapath, enum daemon_counter counter,
+				  uint64_t more)
+{
+	datapath->counters->count[counter] += more;
+}
+
+#endif /* BPFW_DATAPATH_H */

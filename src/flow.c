@@ -1,0 +1,906 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <libnetfilter_conntrack/linux_nf_conntrack_common.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "flow.h"
+#include "log.h"
+#include "nat.h"
+
+/* IPS_OFFLOAD and IPS_HW_OFFLOAD, newer than the library's header: in a kernel flowtable */
+#define CT_STATUS_OFFLOAD (1U << 14 | 1U << 15)
+
+/* UDP: conntrack takes a stream for assured when it is still active after two seconds. */
+#define UDP_ASSURED_MS 2000
+
+/* A flow leaves the fast path this long before conntrack drops its entry. */
+#define EXPIRY_LEAD_MS 1000
+
+/* An active entry is refreshed when a quarter of its time is left, or this much. */
+#define REFRESH_LEAD_MS 30000
+
+/* After a forged FIN or RST conntrack is set right at once and looked after for a while. */
+#define FORGED_WATCH_MS 3000
+#define FORGED_REPEAT_MS 1000
+
+/* Settings of the namespace are read anew when they are needed and older than this. */
+#define TIMEOUTS_FRESH_MS 5000
+
+/* Entries that send no events: this many are looked up at a time. */
+#define EVENTLESS_BATCH 16
+
+static void count(struct flows *flows, enum daemon_counter counter)
+{
+	datapath_count(flows->datapath, counter, 1);
+}
+
+static bool is_tcp(const struct flow *flow)
+{
+	return flow->direction[ORIGINAL].tuple.protocol == IPPROTO_TCP;
+}
+
+static struct flow_direction *opposite_of(const struct flow_direction *direction)
+{
+	struct flow *flow = direction->flow;
+
+	return &flow->direction[direction == &flow->direction[ORIGINAL] ? REPLY : ORIGINAL];
+}
+
+/* ---- The table -------------------------------------------------------------- */
+
+static struct flow_direction **bucket_of(const struct flows *flows, const struct tuple *tuple)
+{
+	uint64_t hash = datapath_hash(flows->datapath, tuple);
+
+	return &flows->bucket[(hash >> 32) & (flows->buckets - 1)];
+}
+
+static struct flow_direction *find_direction(const struct flows *flows, const struct tuple *tuple)
+{
+	struct flow_direction *direction = *bucket_of(flows, tuple);
+
+	while (direction && !tuple_equal(&direction->tuple, tuple))
+		direction = direction->hash_next;
+	return direction;
+}
+
+static struct flow *find_flow(const struct flows *flows, const struct tuple *tuple)
+{
+	const struct flow_direction *direction = find_direction(flows, tuple);
+
+	return direction ? direction->flow : NULL;
+}
+
+static void hash_direction(struct flows *flows, struct flow_direction *direction)
+{
+	struct flow_direction **bucket = bucket_of(flows, &direction->tuple);
+
+	direction->hash_next = *bucket;
+	*bucket = direction;
+}
+
+static void unhash_direction(struct flows *flows, const struct flow_direction *direction)
+{
+	struct flow_direction **at = bucket_of(flows, &direction->tuple);
+
+	while (*at != direction)
+		at = &(*at)->hash_next;
+	*at = direction->hash_next;
+}
+
+static struct flow *add_flow(struct flows *flows, const struct ct_entry *entry)
+{
+	struct flow *flow = calloc(1, sizeof(*flow));
+
+	if (!flow)
+		return NULL;
+	flow->direction[ORIGINAL].tuple = entry->original;
+	flow->direction[REPLY].tuple = entry->reply;
+	for (size_t i = 0; i < DIRECTIONS; i++) {
+		flow->direction[i].flow = flow;
+		flow->direction[i].wscale = entry->wscale[i];
+		list_init(&flow->direction[i].neighbour_user);
+		hash_direction(flows, &flow->direction[i]);
+	}
+	flow->ct_id = entry->id;
+	flow->ct_status = entry->status;
+	flow->mark = entry->mark;
+	flow->learned_ms = clock_ms();
+	flow->seen_in_dump = flows->dump;
+	deadline_init(&flow->deadline);
+	list_init(&flow->eventless);
+	list_append(&flows->eventless, &flow->eventless);
+	list_append(&flows->all, &flow->all);
+	flows->count++;
+	flows->datapath->counters->count[COUNT_FLOWS] = flows->count;
+	return flow;
+}
+
+/* ---- Map entries ------------------------------------------------------------ */
+
+/* The common part of a direction's map entry; false if there is none. */
+static bool read_action(const struct flows *flows, const struct flow_direction *direction,
+			struct bpfw_action *action)
+{
+	if (direction->tuple.family == AF_INET) {
+		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, direction->ingress);
+		struct bpfw_flow4 value;
+
+		if (offload4_lookup(&flows->datapath->maps, &key, &value))
+			return false;
+		*action = value.action;
+	} else {
+		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, direction->ingress);
+		struct bpfw_flow6 value;
+
+		if (offload6_lookup(&flows->datapath->maps, &key, &value))
+			return false;
+		*action = value.action;
+	}
+	return true;
+}
+
+static int write_entry(const struct flows *flows, const struct flow_direction *direction,
+		       const struct bpfw_action *action)
+{
+	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
+
+	if (direction->tuple.family == AF_INET) {
+		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, direction->ingress);
+		struct bpfw_flow4 value = {
+			.action = *action,
+			.src = to.src.word[0],
+			.dst = to.dst.word[0],
+		};
+
+		return offload4_update(&flows->datapath->maps, &key, &value);
+	} else {
+		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, direction->ingress);
+		struct bpfw_flow6 value = { .action = *action };
+
+		memcpy(value.src, &to.src, sizeof(value.src));
+		memcpy(value.dst, &to.dst, sizeof(value.dst));
+		return offload6_update(&flows->datapath->maps, &key, &value);
+	}
+}
+
+static void delete_entry(const struct flows *flows, const struct flow_direction *direction)
+{
+	if (direction->tuple.family == AF_INET) {
+		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, direction->ingress);
+
+		offload4_delete(&flows->datapath->maps, &key);
+	} else {
+		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, direction->ingress);
+
+		offload6_delete(&flows->datapath->maps, &key);
+	}
+}
+
+static void uninstall(struct flows *flows, struct flow_direction *direction)
+{
+	struct bpfw_action action;
+
+	if (!direction->ingress)
+		return;
+	if (read_action(flows, direction, &action)) {
+		datapath_count(flows->datapath, COUNT_RETIRED_PACKETS, action.packets);
+		datapath_count(flows->datapath, COUNT_RETIRED_BYTES, action.bytes);
+	}
+	delete_entry(flows, direction);
+	direction->ingress = 0;
+	list_remove(&direction->neighbour_user);
+	if (direction->neighbour)
+		neighbour_release(flows->paths.neighbours, direction->neighbour);
+	direction->neighbour = NULL;
+}
+
+static void remove_flow(struct flows *flows, struct flow *flow, enum daemon_counter why)
+{
+	char text[TUPLE_TEXT];
+
+	log_debug("flow %s leaves the fast path (%u)",
+		  tuple_print(&flow->direction[ORIGINAL].tuple, text), why);
+	for (size_t i = 0; i < DIRECTIONS; i++) {
+		uninstall(flows, &flow->direction[i]);
+		unhash_direction(flows, &flow->direction[i]);
+	}
+	deadline_cancel(&flow->deadline);
+	list_remove(&flow->eventless);
+	list_remove(&flow->all);
+	free(flow);
+	count(flows, why);
+	flows->count--;
+	flows->full_warned = false;
+	flows->datapath->counters->count[COUNT_FLOWS] = flows->count;
+}
+
+/* Take a flow back because something that it was derived from changed; it may come back. */
+static void forget_flow(struct flows *flows, struct flow *flow)
+{
+	for (size_t i = 0; i < DIRECTIONS; i++)
+		datapath_arm_candidate(flows->datapath, &flow->direction[i].tuple);
+	remove_flow(flows, flow, COUNT_CHANGED);
+}
+
+/* ---- Conntrack timeouts ----------------------------------------------------- */
+
+static void freshen_timeouts(struct flows *flows, uint64_t now)
+{
+	if (flows->timeouts_read_ms && now - flows->timeouts_read_ms < TIMEOUTS_FRESH_MS)
+		return;
+	conntrack_read_timeouts(flows->timeouts);
+	flows->timeouts_read_ms = now;
+}
+
+/* The timeout that the flow's entry has after a packet. */
+static uint32_t timeout_of(struct flows *flows, const struct flow *flow, uint64_t now)
+{
+	freshen_timeouts(flows, now);
+	if (is_tcp(flow))
+		return flows->timeouts[CT_TIMEOUT_TCP_ESTABLISHED];
+	return flows
+		->timeouts[flow->ct_status & IPS_ASSURED ? CT_TIMEOUT_UDP_STREAM : CT_TIMEOUT_UDP];
+}
+
+/* Set the entry's timeout so that it ends at `expires`; `change` may say more. */
+static void set_expiry(struct flows *flows, struct flow *flow, uint64_t now, uint64_t expires,
+		       struct ct_change change)
+{
+	change.flags |= CT_SET_TIMEOUT;
+	change.timeout = expires > now ? (uint32_t)((expires - now + 999) / 1000) : 1;
+	if (!is_tcp(flow)) {
+		change.flags |= CT_SET_STATUS;
+		change.status = flow->ct_status;
+	}
+	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+	flow->expires_ms = expires;
+}
+
+/* How long the flow has been idle, by the direction that was active last. */
+static uint64_t idle_ms(const struct flows *flows, const struct flow *flow, uint64_t now)
+{
+	uint64_t idle = now - flow->learned_ms;
+
+	for (size_t i = 0; i < DIRECTIONS; i++) {
+		struct bpfw_action action;
+		uint64_t age;
+
+		if (!flow->direction[i].ingress ||
+		    !read_action(flows, &flow->direction[i], &action))
+			continue;
+		age = clock_age_ms(&flows->datapath->clock, now, action.last_seen);
+		if (age < idle)
+			idle = age;
+	}
+	return idle;
+}
+
+/* Bring the entry's timeout to what it would be had the stack seen every packet. */
+static void sync_expiry(struct flows *flows, struct flow *flow, uint64_t now, uint64_t active)
+{
+	uint64_t expires;
+
+	if (!is_tcp(flow) && active - flow->learned_ms >= UDP_ASSURED_MS)
+		flow->ct_status |= IPS_ASSURED;
+	flow->timeout_s = timeout_of(flows, flow, now);
+	expires = active + flow->timeout_s * 1000ULL;
+	if (expires > flow->expires_ms + 500) {
+		set_expiry(flows, flow, now, expires, (struct ct_change){ 0 });
+		count(flows, COUNT_REFRESHED);
+	}
+}
+
+/* Conntrack took a forged FIN or RST for genuine, or did so in part: undo that. */
+static void repair_entry(struct flows *flows, struct flow *flow, uint64_t now)
+{
+	uint64_t active = now - idle_ms(flows, flow, now);
+
+	flow->timeout_s = timeout_of(flows, flow, now);
+	set_expiry(flows, flow, now, active + flow->timeout_s * 1000ULL,
+		   (struct ct_change){ .flags = CT_SET_TCP_STATE | CT_SET_LIBERAL,
+				       .tcp_state = TCP_CONNTRACK_ESTABLISHED });
+	count(flows, COUNT_REPAIRED);
+}
+
+/* ---- Deadlines -------------------------------------------------------------- */
+
+/* When to look at the flow next, given when it was active last. */
+static void schedule(struct flows *flows, struct flow *flow, uint64_t now, uint64_t active)
+{
+	uint64_t limit = is_tcp(flow) ? flows->tcp_idle_ms : flows->udp_idle_ms;
+	uint64_t lead = flow->timeout_s * 250ULL;
+	uint64_t at;
+
+	if (lead > REFRESH_LEAD_MS)
+		lead = REFRESH_LEAD_MS;
+	if (lead < EXPIRY_LEAD_MS)
+		lead = EXPIRY_LEAD_MS;
+	at = flow->expires_ms - lead;
+	if (at <= now) /* nothing to refresh by then: a last look before the entry expires */
+		at = flow->expires_ms - EXPIRY_LEAD_MS;
+	if (at > active + limit)
+		at = active + limit;
+	if (!is_tcp(flow) && !(flow->ct_status & IPS_ASSURED) &&
+	    now < flow->learned_ms + UDP_ASSURED_MS + DEADLINE_SLOT_MS)
+		at = flow->learned_ms + UDP_ASSURED_MS + DEADLINE_SLOT_MS;
+	if (flow->forged_ms && at > now + FORGED_REPEAT_MS)
+		at = now + FORGED_REPEAT_MS;
+	deadline_set(&flows->deadlines, &flow->deadline, at);
+}
+
+static void run_deadline(struct flows *flows, struct flow *flow, uint64_t now)
+{
+	uint64_t limit = is_tcp(flow) ? flows->tcp_idle_ms : flows->udp_idle_ms;
+	uint64_t idle = idle_ms(flows, flow, now);
+
+	if (flow->forged_ms) {
+		repair_entry(flows, flow, now);
+		if (now - flow->forged_ms > FORGED_WATCH_MS)
+			flow->forged_ms = 0;
+	}
+	sync_expiry(flows, flow, now, now - idle);
+	if (idle >= limit || flow->expires_ms <= now + EXPIRY_LEAD_MS) {
+		remove_flow(flows, flow, COUNT_IDLE);
+		return;
+	}
+	schedule(flows, flow, now, now - idle);
+}
+
+void flows_run_deadlines(struct flows *flows, uint64_t now_ms)
+{
+	struct deadline *deadline;
+
+	while ((deadline = deadlines_next(&flows->deadlines, now_ms)))
+		run_deadline(flows, container_of(deadline, struct flow, deadline), now_ms);
+}
+
+/* ---- Learning --------------------------------------------------------------- */
+
+/* Remember that the tuple was refused for now: the event that changes it re-arms it. */
+static void wait_for_event(struct flows *flows, const struct ct_entry *entry)
+{
+	uint64_t hash = datapath_hash(flows->datapath, &entry->original);
+
+	flows->waiting[hash % WAITING_SLOTS] = hash;
+}
+
+static bool was_waiting(struct flows *flows, const struct ct_entry *entry)
+{
+	uint64_t hash = datapath_hash(flows->datapath, &entry->original);
+	uint64_t *slot = &flows->waiting[hash % WAITING_SLOTS];
+	bool waiting = *slot == hash;
+
+	if (waiting)
+		*slot = 0;
+	return waiting;
+}
+
+/* May the entry be offloaded? DAEMON_COUNTERS if so, else the counter that says why not. */
+static enum daemon_counter judge_entry(const struct ct_entry *entry)
+{
+	if (entry->zone)
+		return COUNT_ZONE;
+	if (entry->helper || entry->status & IPS_SEQ_ADJUST)
+		return COUNT_HELPER;
+	if (entry->status & CT_STATUS_OFFLOAD)
+		return COUNT_KERNEL_OFFLOAD;
+	if (!(entry->status & IPS_CONFIRMED) || entry->status & IPS_DYING)
+		return COUNT_NO_ENTRY;
+	if (entry->original.protocol == IPPROTO_TCP)
+		return entry->tcp_state == TCP_CONNTRACK_ESTABLISHED ? DAEMON_COUNTERS :
+								       COUNT_NOT_ESTABLISHED;
+	return entry->status & IPS_SEEN_REPLY ? DAEMON_COUNTERS : COUNT_UNREPLIED;
+}
+
+static void refuse(struct flows *flows, const struct tuple *tuple, enum daemon_counter why)
+{
+	char text[TUPLE_TEXT];
+
+	log_debug("candidate %s refused (%u)", tuple_print(tuple, text), why);
+	count(flows, why);
+	switch (why) {
+	case COUNT_NO_ENTRY:
+	case COUNT_NOT_ESTABLISHED:
+	case COUNT_UNREPLIED:
+	case COUNT_NO_NEIGHBOUR:
+		return; /* may change any time: the candidate's own back-off is right */
+	default:
+		datapath_defer_candidate(flows->datapath, tuple);
+	}
+}
+
+/* The direction's path; DAEMON_COUNTERS, or the counter that says why there is none. */
+static enum daemon_counter find_path(const struct flows *flows,
+				     const struct flow_direction *direction, uint32_t ingress,
+				     struct path *path)
+{
+	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
+	const struct path_query query = {
+		.family = direction->tuple.family,
+		.protocol = direction->tuple.protocol,
+		.ingress = ingress,
+		.mark = direction->flow->mark,
+		.src = direction->tuple.src,
+		.dst = to.dst,
+		.sport = direction->tuple.sport,
+		.dport = to.dport,
+	};
+	struct link *egress;
+
+	switch (path_resolve(&flows->paths, &query, path)) {
+	case PATH_LATER:
+		return COUNT_NO_NEIGHBOUR;
+	case PATH_NOT_FORWARDED:
+		return COUNT_NOT_FORWARDED;
+	case PATH_DEVICE:
+		return COUNT_DEVICE;
+	case PATH_OK:
+		break;
+	}
+	if (path->kind == PATH_BLACKHOLE)
+		return DAEMON_COUNTERS;
+	egress = links_find(flows->paths.links, path->egress);
+	if (egress && port_can_redirect(ports_find(flows->ports, ingress), egress))
+		return DAEMON_COUNTERS;
+	neighbour_release(flows->paths.neighbours, path->neighbour);
+	return COUNT_TARGET;
+}
+
+static void fill_action(const struct flows *flows, const struct flow_direction *direction,
+			const struct path *path, const struct link *ingress,
+			struct bpfw_action *action)
+{
+	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
+
+	memset(action, 0, sizeof(*action));
+	action->egress = path->egress;
+	action->mtu = path->mtu;
+	action->verdict = path->kind == PATH_BLACKHOLE ? FLOW_DROP : FLOW_FORWARD;
+	if (path->kind == PATH_BLACKHOLE)
+		action->mtu = UINT16_MAX;
+	if (direction == &direction->flow->direction[REPLY])
+		action->flags |= FLOW_REPLY;
+	if (path->neighbour)
+		memcpy(action->eth_dst, path->neighbour->mac, sizeof(action->eth_dst));
+	memcpy(action->eth_src, path->src_mac, sizeof(action->eth_src));
+	memcpy(action->ingress_mac, ingress->mac, sizeof(action->ingress_mac));
+	action->wscale = direction->wscale;
+	action->last_seen = (uint32_t)clock_to_jiffies(&flows->datapath->clock, clock_ms());
+	nat_fill_action(&direction->tuple, &to, action);
+}
+
+/* Install a direction whose path is known. `signal` is that of the packet, if one came. */
+static int install(struct flows *flows, struct flow_direction *direction, uint32_t ingress,
+		   const struct path *path, const struct bpfw_signal *signal)
+{
+	const struct link *link = links_find(flows->paths.links, ingress);
+	struct bpfw_action action;
+	int err;
+
+	if (!link)
+		return -ENODEV;
+	fill_action(flows, direction, path, link, &action);
+	if (signal && direction->tuple.protocol == IPPROTO_TCP) {
+		action.seq_end = signal->seq;
+		action.ack = signal->ack;
+		action.window = signal->window;
+		action.flags |= FLOW_TRACKED;
+	}
+	direction->ingress = ingress;
+	direction->egress = path->egress;
+	err = write_entry(flows, direction, &action);
+	if (err) {
+		direction->ingress = 0;
+		return err;
+	}
+	direction->neighbour = path->neighbour;
+	if (path->neighbour)
+		list_append(&path->neighbour->users, &direction->neighbour_user);
+	return 0;
+}
+
+/* The opposite direction comes in where this one goes out, if we are attached there. */
+static void install_opposite(struct flows *flows, const struct flow_direction *direction)
+{
+	struct flow_direction *opposite = opposite_of(direction);
+	const struct port *port = ports_find(flows->ports, direction->egress);
+	struct path path;
+
+	if (opposite->ingress || !port || port->mode == ATTACH_NONE)
+		return;
+	if (find_path(flows, opposite, port->ifindex, &path) != DAEMON_COUNTERS)
+		return;
+	if (install(flows, opposite, port->ifindex, &path, NULL) && path.neighbour)
+		neighbour_release(flows->paths.neighbours, path.neighbour);
+}
+
+/* Conntrack first: from the next packet on it may see none of the flow's any more. */
+static void prepare_entry(struct flows *flows, struct flow *flow)
+{
+	uint64_t now = clock_ms();
+
+	flow->timeout_s = timeout_of(flows, flow, now);
+	set_expiry(flows, flow, now, now + flow->timeout_s * 1000ULL,
+		   (struct ct_change){ .flags = is_tcp(flow) ? CT_SET_LIBERAL : 0 });
+	conntrack_flush(flows->conntrack);
+}
+
+static struct flow_direction *direction_for(struct flows *flows, const struct tuple *tuple,
+					    const struct ct_entry *entry)
+{
+	struct flow *flow = find_flow(flows, tuple);
+
+	if (flow && flow->ct_id != entry->id) {
+		remove_flow(flows, flow, COUNT_DELETED);
+		flow = NULL;
+	}
+	if (!flow)
+		flow = add_flow(flows, entry);
+	if (!flow)
+		return NULL;
+	return &flow->direction[tuple_equal(tuple, &entry->original) ? ORIGINAL : REPLY];
+}
+
+static bool table_is_full(struct flows *flows)
+{
+	if (flows->count < flows->max)
+		return false;
+	if (!flows->full_warned)
+		log_warn("%u flows are offloaded, which is all that --max-flows allows: further "
+			 "ones stay in the stack",
+			 flows->max);
+	flows->full_warned = true;
+	return true;
+}
+
+/* Offload the entry's direction that a packet of `tuple` came in for. */
+static void learn(struct flows *flows, const struct tuple *tuple, uint32_t ingress,
+		  const struct ct_entry *entry, const struct bpfw_signal *signal)
+{
+	struct flow_direction *direction = direction_for(flows, tuple, entry);
+	enum daemon_counter why;
+	struct path path;
+	struct flow *flow;
+	bool known;
+
+	if (!direction)
+		return;
+	flow = direction->flow;
+	uninstall(flows, direction); /* it may have come in elsewhere before */
+	known = opposite_of(direction)->ingress;
+	why = find_path(flows, direction, ingress, &path);
+	if (why != DAEMON_COUNTERS) {
+		refuse(flows, tuple, why);
+		if (!known)
+			remove_flow(flows, flow, COUNT_CHANGED);
+		return;
+	}
+	if (!known)
+		prepare_entry(flows, flow);
+	if (install(flows, direction, ingress, &path, signal)) {
+		if (path.neighbour)
+			neighbour_release(flows->paths.neighbours, path.neighbour);
+		refuse(flows, tuple, COUNT_FULL);
+		if (!known)
+			remove_flow(flows, flow, COUNT_CHANGED);
+		return;
+	}
+	install_opposite(flows, direction);
+	if (!known) {
+		count(flows, COUNT_LEARNED);
+		schedule(flows, flow, clock_ms(), clock_ms());
+	}
+}
+
+static void candidate_signal(struct flows *flows, const struct tuple *tuple, uint32_t ingress,
+			     const struct bpfw_signal *signal)
+{
+	const struct flow_direction *direction = find_direction(flows, tuple);
+	const struct port *port = ports_find(flows->ports, ingress);
+	enum daemon_counter why;
+	struct ct_entry entry;
+
+	if (!port || (direction && direction->ingress == ingress))
+		return; /* signalled again before we were done */
+	if (conntrack_lookup(flows->conntrack, tuple, &entry)) {
+		refuse(flows, tuple, COUNT_NO_ENTRY);
+		return;
+	}
+	why = judge_entry(&entry);
+	if (why != DAEMON_COUNTERS) {
+		wait_for_event(flows, &entry);
+		refuse(flows, tuple, why);
+		return;
+	}
+	if (!direction && table_is_full(flows)) {
+		refuse(flows, tuple, COUNT_FULL);
+		return;
+	}
+	learn(flows, tuple, ingress, &entry, signal);
+}
+
+/* ---- TCP control segments --------------------------------------------------- */
+
+/* A genuine RST: conntrack's own window is too old to accept it (control.h). */
+static void close_entry(struct flows *flows, struct flow *flow)
+{
+	const struct ct_change change = {
+		.flags = CT_SET_TCP_STATE | CT_SET_TIMEOUT,
+		.tcp_state = TCP_CONNTRACK_CLOSE,
+		.timeout = flows->timeouts[CT_TIMEOUT_TCP_CLOSE],
+	};
+
+	freshen_timeouts(flows, clock_ms());
+	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+}
+
+/* Is the entry the one that we know, and still one to offload? */
+static bool entry_still_good(struct flows *flows, const struct flow *flow)
+{
+	struct ct_entry entry;
+
+	return !conntrack_lookup(flows->conntrack, &flow->direction[ORIGINAL].tuple, &entry) &&
+	       entry.id == flow->ct_id && judge_entry(&entry) == DAEMON_COUNTERS;
+}
+
+static void control_signal(struct flows *flows, struct flow *flow, const struct bpfw_signal *signal)
+{
+	bool reset = signal->tcp_flags & 0x04; /* RST, as in the header */
+	bool syn = signal->tcp_flags & 0x02;
+
+	switch (signal->verdict) {
+	case CONTROL_GENUINE:
+		if (reset)
+			close_entry(flows, flow);
+		remove_flow(flows, flow, COUNT_CLOSED);
+		break;
+	case CONTROL_FORGED:
+		flow->forged_ms = clock_ms();
+		deadline_set(&flows->deadlines, &flow->deadline, flow->forged_ms);
+		break;
+	default:
+		/* Conntrack has seen as much as we have: what it makes of it is the truth. */
+		if (!syn || !entry_still_good(flows, flow))
+			remove_flow(flows, flow, COUNT_CLOSED);
+	}
+}
+
+void flows_signal(struct flows *flows, const struct bpfw_signal *signal)
+{
+	bool ipv4 = signal->family == AF_INET;
+	struct tuple tuple = ipv4 ? tuple_from_key4(&signal->key.v4) :
+				    tuple_from_key6(&signal->key.v6);
+	uint32_t ingress = ipv4 ? signal->key.v4.ingress : signal->key.v6.ingress;
+	struct flow *flow;
+
+	if (signal->kind == SIGNAL_CANDIDATE) {
+		candidate_signal(flows, &tuple, ingress, signal);
+		return;
+	}
+	flow = find_flow(flows, &tuple);
+	if (flow)
+		control_signal(flows, flow, signal);
+}
+
+/* ---- Conntrack events and dumps --------------------------------------------- */
+
+static void rearm_if_waiting(struct flows *flows, const struct ct_entry *entry)
+{
+	if (judge_entry(entry) != DAEMON_COUNTERS || !was_waiting(flows, entry))
+		return;
+	datapath_arm_candidate(flows->datapath, &entry->original);
+	datapath_arm_candidate(flows->datapath, &entry->reply);
+}
+
+/*
+ * An entry that is not ESTABLISHED: its flow has ended, unless a forgery did it, or the
+ * event is an old one of the handshake that was still waiting when the flow was learned.
+ */
+static void entry_closing(struct flows *flows, struct flow *flow)
+{
+	uint64_t now = clock_ms();
+
+	if (flow->forged_ms && now - flow->forged_ms < FORGED_WATCH_MS)
+		repair_entry(flows, flow, now);
+	else if (!entry_still_good(flows, flow))
+		remove_flow(flows, flow, COUNT_CLOSED);
+}
+
+void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bool destroyed)
+{
+	struct flow *flow;
+
+	if (entry->zone)
+		return;
+	flow = find_flow(flows, &entry->original);
+	if (!flow) {
+		if (!destroyed)
+			rearm_if_waiting(flows, entry);
+		return;
+	}
+	if (entry->id != flow->ct_id) {
+		/* The tuple is another connection's by now; an old one's end is no news. */
+		if (!destroyed)
+			remove_flow(flows, flow, COUNT_DELETED);
+		return;
+	}
+	list_remove(&flow->eventless);
+	if (destroyed || entry->status & IPS_DYING)
+		remove_flow(flows, flow, COUNT_DELETED);
+	else if (is_tcp(flow) && entry->tcp_state != TCP_CONNTRACK_ESTABLISHED)
+		entry_closing(flows, flow);
+	else if (entry->mark != flow->mark)
+		forget_flow(flows, flow);
+	else
+		flow->ct_status |= entry->status;
+}
+
+void flows_dump_start(struct flows *flows)
+{
+	flows->dump++;
+}
+
+void flows_dump_entry(struct flows *flows, const struct ct_entry *entry)
+{
+	struct flow *flow = find_flow(flows, &entry->original);
+
+	if (flow && flow->ct_id == entry->id && !entry->zone)
+		flow->seen_in_dump = flows->dump;
+}
+
+void flows_dump_finish(struct flows *flows)
+{
+	struct list *node = flows->all.next;
+
+	count(flows, COUNT_RECONCILED);
+	while (node != &flows->all) {
+		struct flow *flow = container_of(node, struct flow, all);
+
+		node = node->next;
+		/* A dump may miss entries while the kernel resizes its table: ask again. */
+		if (flow->seen_in_dump != flows->dump && !entry_still_good(flows, flow))
+			remove_flow(flows, flow, COUNT_DELETED);
+	}
+}
+
+bool flows_watch_eventless(struct flows *flows)
+{
+	for (int i = 0; i < EVENTLESS_BATCH && !list_empty(&flows->eventless); i++) {
+		struct flow *flow = container_of(flows->eventless.next, struct flow, eventless);
+
+		list_remove(&flow->eventless);
+		list_append(&flows->eventless, &flow->eventless);
+		if (!entry_still_good(flows, flow) && !flow->forged_ms)
+			remove_flow(flows, flow, COUNT_DELETED);
+		if (flows->count <= (uint32_t)i + 1)
+			break; /* each of them once */
+	}
+	return !list_empty(&flows->eventless);
+}
+
+/* ---- Changes of path -------------------------------------------------------- */
+
+typedef bool (*flow_predicate)(const struct flow_direction *direction, const void *data);
+
+static void forget_where(struct flows *flows, flow_predicate matches, const void *data)
+{
+	struct list *node = flows->all.next;
+
+	while (node != &flows->all) {
+		struct flow *flow = container_of(node, struct flow, all);
+
+		node = node->next;
+		if (matches(&flow->direction[ORIGINAL], data) ||
+		    matches(&flow->direction[REPLY], data))
+			forget_flow(flows, flow);
+	}
+}
+
+static bool always(const struct flow_direction *direction, const void *data)
+{
+	(void)direction;
+	(void)data;
+	return true;
+}
+
+void flows_forget_all(struct flows *flows)
+{
+	forget_where(flows, always, NULL);
+}
+
+static bool uses_link(const struct flow_direction *direction, const void *data)
+{
+	const uint32_t *ifindex = data;
+
+	return direction->ingress &&
+	       (direction->ingress == *ifindex || direction->egress == *ifindex);
+}
+
+void flows_forget_link(struct flows *flows, uint32_t ifindex)
+{
+	forget_where(flows, uses_link, &ifindex);
+}
+
+struct prefix {
+	uint8_t family;
+	unsigned int length;
+	const struct address *address;
+};
+
+/* Is the direction routed by the prefix? It goes to where the opposite one comes from. */
+static bool routed_by(const struct flow_direction *direction, const void *data)
+{
+	const struct prefix *prefix = data;
+	const struct tuple *opposite = &opposite_of(direction)->tuple;
+
+	return opposite->family == prefix->family &&
+	       address_in_prefix(&opposite->src, prefix->address, prefix->length);
+}
+
+void flows_forget_route(struct flows *flows, uint8_t family, const struct address *prefix,
+			unsigned int length)
+{
+	const struct prefix changed = { family, length, prefix };
+
+	forget_where(flows, routed_by, &changed);
+}
+
+void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour)
+{
+	struct list guard; /* keeps the neighbour alive until its last user has left */
+
+	list_init(&guard);
+	list_append(&neighbour->users, &guard);
+	while (neighbour->users.next != &guard) {
+		struct flow_direction *direction =
+			container_of(neighbour->users.next, struct flow_direction, neighbour_user);
+
+		forget_flow(flows, direction->flow);
+	}
+	list_remove(&guard);
+	neighbour_release(flows->paths.neighbours, neighbour);
+}
+
+/* ---- Life of the table ------------------------------------------------------ */
+
+int flows_init(struct flows *flows, const struct options *options, struct datapath *datapath,
+	       struct conntrack *conntrack, const struct path_context *paths, struct ports *ports)
+{
+	flows->datapath = datapath;
+	flows->conntrack = conntrack;
+	flows->paths = *paths;
+	flows->ports = ports;
+	flows->max = options->max_flows;
+	flows->tcp_idle_ms = options->tcp_idle_s * 1000ULL;
+	flows->udp_idle_ms = options->udp_idle_s * 1000ULL;
+	flows->buckets = 1024;
+	while (flows->buckets < flows->max)
+		flows->buckets *= 2;
+	flows->bucket = calloc(flows->buckets, sizeof(*flows->bucket));
+	if (!flows->bucket)
+		return -ENOMEM;
+	list_init(&flows->all);
+	list_init(&flows->eventless);
+	deadlines_init(&flows->deadlines, clock_ms());
+	return 0;
+}
+
+void flows_free(struct flows *flows)
+{
+	uint64_t now = clock_ms();
+
+	while (flows->bucket && !list_empty(&flows->all)) {
+		struct flow *flow = container_of(flows->all.next, struct flow, all);
+
+		sync_expiry(flows, flow, now, now - idle_ms(flows, flow, now));
+		remove_flow(flows, flow, COUNT_IDLE);
+	}
+	if (flows->bucket)
+		conntrack_flush(flows->conntrack);
+	free(flows->bucket);
+	flows->bucket = NULL;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The offloaded flows: learned from candidates, kept true to conntrack and routing, and
+ * taken back. A flow is a conntrack entry; each of its two directions has a map entry
+ * of its own once its path is known.
+ */
+#ifndef BPFW_FLOW_H
+#define BPFW_FLOW_H
+
+#include "conntrack.h"
+#include "datapath.h"
+#include "deadline.h"
+#include "options.h"
+#include "path.h"
+#include "port.h"
+
+enum direction {
+	ORIGINAL,
+	REPLY,
+	DIRECTIONS,
+};
+
+struct flow_direction {
+	struct flow_direction *hash_next;
+	struct flow *flow;
+	struct tuple tuple;          /* what its packets carry when they come in */
+	uint32_t ingress;            /* ifindex, part of the map key; 0 while not installed */
+	uint32_t egress;             /* ifindex, 0 for a blackhole */
+	struct neighbour *neighbour; /* NULL for a blackhole */
+	struct list neighbour_user;  /* in neighbour->users */
+	uint8_t wscale;              /* of its sender */
+};
+
+struct flow {
+	struct list all;
+	struct list eventless; /* while no conntrack event has been seen of it */
+	struct deadline deadline;
+	struct flow_direction direction[DIRECTIONS];
+	uint32_t ct_id;
+	uint32_t ct_status;
+	uint32_t mark;
+	uint32_t timeout_s; /* that an active entry of this kind has */
+	uint64_t learned_ms;
+	uint64_t expires_ms;   /* when conntrack drops the entry, as it was told last */
+	uint64_t forged_ms;    /* when a forged FIN or RST was seen last, 0 never */
+	uint32_t seen_in_dump; /* number of the last dump that had it */
+};
+
+/* TCP and UDP tuples that were refused for now: an event about them is worth a signal. */
+#define WAITING_SLOTS 4096
+
+struct flows {
+	struct datapath *datapath;
+	struct conntrack *conntrack;
+	struct path_context paths;
+	struct ports *ports;
+	struct flow_direction **bucket;
+	uint32_t buckets; /* a power of two */
+	struct list all;
+	struct list eventless;
+	struct deadlines deadlines;
+	uint32_t count;
+	uint32_t max;
+	uint64_t tcp_idle_ms;
+	uint64_t udp_idle_ms;
+	uint32_t timeouts[CT_TIMEOUTS];
+	uint64_t timeouts_read_ms;
+	uint32_t dump; /* number of the dump under way */
+	uint64_t waiting[WAITING_SLOTS];
+	bool full_warned;
+};
+
+/* Returns 0 or -ENOMEM. The modules given must outlive the table. */
+int flows_init(struct flows *flows, const struct options *options, struct datapath *datapath,
+	       struct conntrack *conntrack, const struct path_context *paths, struct ports *ports);
+
+/* Take everything back, leaving conntrack's timeouts as if the stack had seen it all. */
+void flows_free(struct flows *flows);
+
+/* A signal of the BPF side: a candidate, or a TCP control segment of a flow. */
+void flows_signal(struct flows *flows, const struct bpfw_signal *signal);
+
+/* A conntrack event. */
+void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bool destroyed);
+
+/*
+ * Compare with a dump of conntrack: start, hand in every entry, finish. A flow that the
+ * dump did not have is looked up again, and taken back if it is gone.
+ */
+void flows_dump_start(struct flows *flows);
+void flows_dump_entry(struct flows *flows, const struct ct_entry *entry);
+void flows_dump_finish(struct flows *flows);
+
+/* Take flows back because what they were derived from changed; their next packet returns them. */
+void flows_forget_all(struct flows *flows);
+void flows_forget_link(struct flows *flows, uint32_t ifindex);
+void flows_forget_route(struct flows *flows, uint8_t family, const struct address *prefix,
+			unsigned int length);
+void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour);
+
+/* Refresh and expire what is due. */
+void flows_run_deadlines(struct flows *flows, uint64_t now_ms);
+
+/*
+ * Entries that are older than our subscription send no events, not even when they are
+ * deleted. They are looked up in turn, a few at a time. True while there are any.
+ */
+bool flows_watch_eventless(struct flows *flows);
+
+#endif /* BPFW_FLOW_H */

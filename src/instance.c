@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#include "bpfw.skel.h"
+#include "instance.h"
+#include "log.h"
+#include "util.h"
+
+#define BPFFS "/sys/fs/bpf"
+#define PINS_PREFIX "bpfw-" /* bpffs keeps names with dots for itself */
+#define NAME_FORMAT "bpfw.instance.%d.%d.%d.%d.%d.%d"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
+/* ---- Pins ------------------------------------------------------------------- */
+
+static int have_bpffs(void)
+{
+	struct statfs fs;
+
+	if (!statfs(BPFFS, &fs) && fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	if (mount("bpffs", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
+		return -errno;
+	return 0;
+}
+
+/* Names are fixed: nothing is followed that somebody else put there. */
+static const char *const pin_names[] = { "flows4", "flows6", "exits", "counters" };
+
+static void remove_pins(const char *directory)
+{
+	char path[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(pin_names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, pin_names[i]);
+		unlink(path);
+	}
+	rmdir(directory);
+}
+
+/* A killed bpfw cannot remove its pins: the next one does, lest the maps stay in memory. */
+static void remove_stale_pins(void)
+{
+	DIR *directory = opendir(BPFFS);
+	const struct dirent *entry;
+
+	if (!directory)
+		return;
+	while ((entry = readdir(directory))) {
+		char path[64], *end;
+		long pid;
+
+		if (strncmp(entry->d_name, PINS_PREFIX, strlen(PINS_PREFIX)))
+			continue;
+		pid = strtol(entry->d_name + strlen(PINS_PREFIX), &end, 10);
+		if (*end || pid <= 0 || !kill((pid_t)pid, 0) || errno != ESRCH)
+			continue;
+		if (snprintf(path, sizeof(path), "%s/%.40s", BPFFS, entry->d_name) <
+		    (int)sizeof(path))
+			remove_pins(path);
+	}
+	closedir(directory);
+}
+
+static int pin_maps(struct instance *instance, const struct datapath *datapath)
+{
+	const struct bpf_map *const maps[] = {
+		datapath->skeleton->maps.flows4,
+		datapath->skeleton->maps.flows6,
+		datapath->skeleton->maps.exits,
+		datapath->skeleton->maps.counters,
+	};
+	char path[128];
+	int err = have_bpffs();
+
+	if (err)
+		return err;
+	remove_stale_pins();
+	snprintf(instance->pins, sizeof(instance->pins), "%s/%s%d", BPFFS, PINS_PREFIX, getpid());
+	remove_pins(instance->pins); /* of a killed one that had our pid */
+	if (mkdir(instance->pins, 0700)) {
+		err = -errno;
+		instance->pins[0] = '\0';
+		return err;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(pin_names) && !err; i++) {
+		snprintf(path, sizeof(path), "%s/%s", instance->pins, pin_names[i]);
+		err = bpf_obj_pin(bpf_map__fd(maps[i]), path);
+	}
+	return err;
+}
+
+/* ---- The name --------------------------------------------------------------- */
+
+static int bind_name(struct instance *instance, const struct datapath *datapath)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int len;
+
+	instance->name_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (instance->name_fd < 0)
+		return -errno;
+	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, NAME_FORMAT,
+		       INSTANCE_LAYOUT, getpid(), datapath->maps.flows4, datapath->maps.flows6,
+		       bpf_map__fd(datapath->skeleton->maps.exits),
+		       bpf_map__fd(datapath->skeleton->maps.counters));
+	if (bind(instance->name_fd, (struct sockaddr *)&address,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)))
+		return -errno;
+	return 0;
+}
+
+int instance_announce(struct instance *instance, const struct datapath *datapath)
+{
+	int err = pin_maps(instance, datapath);
+
+	if (err) {
+		log_warn(
+			"no bpffs at " BPFFS " (%s): the maps are not pinned, so bpftool finds "
+			"them by id only; forwarding, 'bpfw flows' and 'bpfw stats' do not need it",
+			strerror(-err));
+		if (instance->pins[0])
+			remove_pins(instance->pins);
+		instance->pins[0] = '\0';
+	}
+	err = bind_name(instance, datapath);
+	if (err)
+		log_error("cannot announce this instance: %s", strerror(-err));
+	return err;
+}
+
+void instance_withdraw(struct instance *instance)
+{
+	if (instance->pins[0])
+		remove_pins(instance->pins);
+	instance->pins[0] = '\0';
+	if (instance->name_fd >= 0)
+		close(instance->name_fd);
+	instance->name_fd = -1;
+}
+
+/* ---- Looking into another process ------------------------------------------- */
+
+static int open_maps(struct instance_maps *maps, int layout, const int numbers[4])
+{
+	int *const into[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
+			      &maps->counters };
+	_cleanup_close_ int pidfd = -1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(into); i++)
+		*into[i] = -1;
+	if (layout != INSTANCE_LAYOUT) {
+		log_warn("bpfw with pid %d is of another version: use its own binary to look at it",
+			 maps->pid);
+		return -EPROTO;
+	}
+	pidfd = (int)syscall(SYS_pidfd_open, maps->pid, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(into) && pidfd >= 0; i++) {
+		*into[i] = (int)syscall(SYS_pidfd_getfd, pidfd, numbers[i], 0);
+		if (*into[i] < 0)
+			break;
+	}
+	if (pidfd >= 0 && maps->counters >= 0)
+		return 0;
+	log_error("cannot look into bpfw with pid %d: %s; it takes root (CAP_SYS_PTRACE)",
+		  maps->pid, strerror(errno));
+	instance_close(maps);
+	return -EPERM;
+}
+
+void instance_close(struct instance_maps *maps)
+{
+	int *const fds[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
+			     &maps->counters };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+int instances_open(struct instance_maps *maps, int max)
+{
+	FILE *names = fopen("/proc/self/net/unix", "re");
+	int count = 0, found = 0;
+	char line[256];
+
+	if (!names)
+		return -errno;
+	while (count < max && fgets(line, sizeof(line), names)) {
+		const char *name = strstr(line, "@bpfw.instance.");
+		int layout, numbers[4];
+
+		if (!name || sscanf(name + 1, NAME_FORMAT, &layout, &maps[count].pid, &numbers[0],
+				    &numbers[1], &numbers[2], &numbers[3]) != 6)
+			continue;
+		found++;
+		if (!open_maps(&maps[count], layout, numbers))
+			count++;
+	}
+	fclose(names);
+	if (found)
+		return count ? count : -EPERM;
+	log_error("no bpfw is running in this network namespace; "
+		  "start one with 'bpfw --iface NAME --iface NAME'");
+	return -ESRCH;
+}

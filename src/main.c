@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "log.h"
+#include "options.h"
+#include "show.h"
+#include "util.h"
+
+#define EXIT_USAGE 2
+
+static void print_usage(FILE *to)
+{
+	fputs("Usage: bpfw [OPTIONS] --iface NAME[:HOOK] [--iface NAME[:HOOK] ...]\n"
+	      "       bpfw flows [--json]\n"
+	      "       bpfw stats [--json]\n"
+	      "\n"
+	      "Takes established TCP and UDP flows, NAT included, out of the network stack: a BPF\n"
+	      "program forwards their packets, as long as conntrack, routing and neighbours say so.\n"
+	      "\n"
+	      "  --iface NAME[:HOOK]  interface to forward between; repeat, or separate by commas\n"
+	      "  --hook HOOK          tc, xdp, xdpgeneric or auto (XDP native, else TC; default)\n"
+	      "  --max-flows N        connections to offload at most (default 65536)\n"
+	      "  --tcp-idle S         idle TCP flows leave the fast path after S seconds (300)\n"
+	      "  --udp-idle S         idle UDP flows leave the fast path after S seconds (60)\n"
+	      "  --log-level LEVEL    error, warn (default), info or debug\n"
+	      "  --help, --version\n"
+	      "\n"
+	      "bpfw flows             list the offloaded flows of the running instance\n"
+	      "bpfw stats             show every counted exit by reason\n"
+	      "\n"
+	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
+	      to);
+}
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char *const argv[]);
+};
+
+static const struct command commands[] = {
+	{ "flows", show_flows },
+	{ "stats", show_stats },
+};
+
+static int run_daemon(int argc, char *const argv[])
+{
+	struct options options;
+	char error[OPTIONS_ERROR];
+
+	if (options_parse(&options, argc, argv, error)) {
+		log_error("%s", error);
+		fputs("Try 'bpfw --help'.\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (options.help) {
+		print_usage(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (options.version) {
+		puts("bpfw " BPFW_VERSION);
+		return EXIT_SUCCESS;
+	}
+	log_level = (enum log_level)options.log_level;
+	return daemon_run(&options) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[])
+{
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
+	return run_daemon(argc, argv);
+}

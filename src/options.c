@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "options.h"
+#include "util.h"
+
+/* Flow maps take two entries per flow, and their size is 32 bits wide. */
+#define MAX_FLOWS_LIMIT (1U << 24)
+#define IDLE_LIMIT_S (7U * 24 * 3600)
+
+static const char *const hook_names[] = {
+	[HOOK_AUTO] = "auto",
+	[HOOK_TC] = "tc",
+	[HOOK_XDP] = "xdp",
+	[HOOK_XDPGENERIC] = "xdpgeneric",
+};
+
+static const char *const level_names[] = {
+	[LOG_LEVEL_ERROR] = "error",
+	[LOG_LEVEL_WARN] = "warn",
+	[LOG_LEVEL_INFO] = "info",
+	[LOG_LEVEL_DEBUG] = "debug",
+};
+
+const char *hook_name(enum hook hook)
+{
+	return hook_names[hook];
+}
+
+/* Index of `word` among `names`, or -1. */
+static int find_name(const char *const *names, size_t count, const char *word)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(names[i], word))
+			return (int)i;
+	return -1;
+}
+
+static int parse_hook(const char *word, enum hook *hook, char *error)
+{
+	int found = find_name(hook_names, ARRAY_SIZE(hook_names), word);
+
+	if (found < 0) {
+		snprintf(error, OPTIONS_ERROR,
+			 "unknown hook '%.40s': use tc, xdp, xdpgeneric or auto", word);
+		return -EINVAL;
+	}
+	*hook = (enum hook)found;
+	return 0;
+}
+
+static int parse_number(const char *option, const char *word, uint32_t most, uint32_t *number,
+			char *error)
+{
+	unsigned long long value;
+	char *end;
+
+	errno = 0;
+	value = strtoull(word, &end, 10);
+	if (errno || end == word || *end || word[0] == '-' || !value || value > most) {
+		snprintf(error, OPTIONS_ERROR, "%s takes a whole number from 1 to %u, not '%.40s'",
+			 option, most, word);
+		return -EINVAL;
+	}
+	*number = (uint32_t)value;
+	return 0;
+}
+
+/* One NAME or NAME:HOOK. A hook of -1 stands for the one that --hook gives. */
+static int add_interface(struct options *options, const char *word, int *hooks, char *error)
+{
+	struct interface_option *interface = &options->interface[options->interfaces];
+	const char *colon = strchr(word, ':');
+	size_t len = colon ? (size_t)(colon - word) : strlen(word);
+	enum hook hook = HOOK_AUTO;
+
+	if (options->interfaces == MAX_INTERFACES) {
+		snprintf(error, OPTIONS_ERROR, "more than %d interfaces", MAX_INTERFACES);
+		return -EINVAL;
+	}
+	if (!len || len >= IFNAMSIZ) {
+		snprintf(error, OPTIONS_ERROR,
+			 "'%.40s' is no interface name: it takes 1 to %d characters", word,
+			 IFNAMSIZ - 1);
+		return -EINVAL;
+	}
+	if (colon && parse_hook(colon + 1, &hook, error))
+		return -EINVAL;
+	memcpy(interface->name, word, len);
+	interface->name[len] = '\0';
+	for (size_t i = 0; i < options->interfaces; i++) {
+		if (strcmp(options->interface[i].name, interface->name))
+			continue;
+		snprintf(error, OPTIONS_ERROR, "interface '%s' is named twice: name it once",
+			 interface->name);
+		return -EINVAL;
+	}
+	hooks[options->interfaces++] = colon ? (int)hook : -1;
+	return 0;
+}
+
+static int add_interfaces(struct options *options, const char *words, int *hooks, char *error)
+{
+	_cleanup_free_ char *copy = strdup(words);
+	char *rest = copy, *word;
+
+	if (!copy)
+		return -ENOMEM;
+	while ((word = strsep(&rest, ","))) {
+		int err = add_interface(options, word, hooks, error);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+enum option_id {
+	OPTION_HOOK = 256,
+	OPTION_IFACE,
+	OPTION_LOG_LEVEL,
+	OPTION_MAX_FLOWS,
+	OPTION_TCP_IDLE,
+	OPTION_UDP_IDLE,
+	OPTION_HELP,
+	OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+	{ "hook", required_argument, NULL, OPTION_HOOK },
+	{ "iface", required_argument, NULL, OPTION_IFACE },
+	{ "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
+	{ "max-flows", required_argument, NULL, OPTION_MAX_FLOWS },
+	{ "tcp-idle", required_argument, NULL, OPTION_TCP_IDLE },
+	{ "udp-idle", required_argument, NULL, OPTION_UDP_IDLE },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "version", no_argument, NULL, OPTION_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct parse {
+	enum hook hook;
+	int hooks[MAX_INTERFACES];
+};
+
+static int parse_log_level(struct options *options, const char *word, char *error)
+{
+	options->log_level = find_name(level_names, ARRAY_SIZE(level_names), word);
+	if (options->log_level >= 0)
+		return 0;
+	snprintf(error, OPTIONS_ERROR, "unknown log level '%.40s': use error, warn, info or debug",
+		 word);
+	return -EINVAL;
+}
+
+static int parse_option(struct options *options, struct parse *parse, int id, char *const argv[],
+			char *error)
+{
+	switch (id) {
+	case OPTION_HOOK:
+		return parse_hook(optarg, &parse->hook, error);
+	case OPTION_IFACE:
+		return add_interfaces(options, optarg, parse->hooks, error);
+	case OPTION_LOG_LEVEL:
+		return parse_log_level(options, optarg, error);
+	case OPTION_MAX_FLOWS:
+		return parse_number("--max-flows", optarg, MAX_FLOWS_LIMIT, &options->max_flows,
+				    error);
+	case OPTION_TCP_IDLE:
+		return parse_number("--tcp-idle", optarg, IDLE_LIMIT_S, &options->tcp_idle_s,
+				    error);
+	case OPTION_UDP_IDLE:
+		return parse_number("--udp-idle", optarg, IDLE_LIMIT_S, &options->udp_idle_s,
+				    error);
+	case OPTION_HELP:
+		options->help = true;
+		return 0;
+	case OPTION_VERSION:
+		options->version = true;
+		return 0;
+	case ':':
+		snprintf(error, OPTIONS_ERROR, "option '%.60s' needs a value", argv[optind - 1]);
+		return -EINVAL;
+	default:
+		snprintf(error, OPTIONS_ERROR, "unknown option '%.60s'", argv[optind - 1]);
+		return -EINVAL;
+	}
+}
+
+int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
+{
+	struct parse parse = { .hook = HOOK_AUTO };
+	int id;
+
+	*options = (struct options){
+		.max_flows = 65536,
+		.tcp_idle_s = 300,
+		.udp_idle_s = 60,
+		.log_level = LOG_LEVEL_WARN,
+	};
+	error[0] = '\0';
+	optind = 0; /* start afresh: tests parse many times */
+	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+		int err = parse_option(options, &parse, id, argv, error);
+
+		if (err)
+			return err;
+	}
+	if (optind < argc) {
+		snprintf(error, OPTIONS_ERROR,
+			 "unexpected argument '%.60s': an interface is given by --iface NAME",
+			 argv[optind]);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < options->interfaces; i++)
+		options->interface[i].hook = parse.hooks[i] < 0 ? parse.hook :
+								  (enum hook)parse.hooks[i];
+	if (options->interfaces || options->help || options->version)
+		return 0;
+	snprintf(error, OPTIONS_ERROR,
+		 "no interface: name at least one, for example --iface lan1 --iface wan");
+	return -EINVAL;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "log.h"
+#include "path.h"
+
+/* The kernel's answer to a route question. */
+struct route {
+	uint8_t type; /* RTN_* */
+	uint32_t egress;
+	uint32_t mtu; /* 0: the device's */
+	bool encapsulated;
+	bool has_gateway;
+	uint8_t gateway_family;
+	struct address gateway;
+};
+
+static bool parse_via(const struct nlattr *attribute, struct route *route)
+{
+	const struct rtvia *via = mnl_attr_get_payload(attribute);
+	size_t len = mnl_attr_get_payload_len(attribute);
+	uint8_t family;
+
+	if (len < sizeof(*via))
+		return false;
+	family = (uint8_t)via->rtvia_family;
+	if ((family != AF_INET && family != AF_INET6) ||
+	    len != sizeof(*via) + rtnl_address_len(family))
+		return false;
+	route->gateway_family = family;
+	memcpy(&route->gateway, via->rtvia_addr, rtnl_address_len(family));
+	return true;
+}
+
+static int parse_route(const struct nlmsghdr *message, void *data)
+{
+	const struct nlattr *table[RTA_MAX + 1], *metrics[RTAX_MAX + 1];
+	const struct rtmsg *header = mnl_nlmsg_get_payload(message);
+	struct route *route = data;
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header))
+		return MNL_CB_ERROR;
+	rtnl_attributes(message, sizeof(*header), table, RTA_MAX);
+	rtnl_nested(table[RTA_METRICS], metrics, RTAX_MAX);
+	memset(route, 0, sizeof(*route));
+	route->type = header->rtm_type;
+	route->egress = rtnl_u32(table[RTA_OIF], 0);
+	route->mtu = rtnl_u32(metrics[RTAX_MTU], 0);
+	route->encapsulated = table[RTA_ENCAP] != NULL;
+	route->gateway_family = header->rtm_family;
+	if (table[RTA_GATEWAY])
+		route->has_gateway =
+			rtnl_address(table[RTA_GATEWAY], header->rtm_family, &route->gateway);
+	else if (table[RTA_VIA])
+		route->has_gateway = parse_via(table[RTA_VIA], route);
+	return MNL_CB_OK;
+}
+
+static struct nlmsghdr *put_route_request(char *buffer, const struct path_query *query)
+{
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct rtmsg *header;
+
+	request->nlmsg_type = RTM_GETROUTE;
+	request->nlmsg_flags = NLM_F_REQUEST;
+	header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+	header->rtm_family = query->family;
+	header->rtm_dst_len = (uint8_t)(rtnl_address_len(query->family) * 8);
+	mnl_attr_put(request, RTA_DST, rtnl_address_len(query->family), &query->dst);
+	if (query->mark)
+		mnl_attr_put_u32(request, RTA_MARK, query->mark);
+	return request;
+}
+
+/* The decision for a packet that comes in on query->ingress: rules, rp_filter and all. */
+static int ask_input_route(struct rtnl *rtnl, const struct path_query *query, struct route *route)
+{
+	char buffer[512];
+	struct nlmsghdr *request = put_route_request(buffer, query);
+	struct rtmsg *header = mnl_nlmsg_get_payload(request);
+
+	header->rtm_src_len = header->rtm_dst_len;
+	mnl_attr_put(request, RTA_SRC, rtnl_address_len(query->family), &query->src);
+	mnl_attr_put_u32(request, RTA_IIF, query->ingress);
+	mnl_attr_put_u8(request, RTA_IP_PROTO, query->protocol);
+	mnl_attr_put_u16(request, RTA_SPORT, query->sport);
+	mnl_attr_put_u16(request, RTA_DPORT, query->dport);
+	return rtnl_request(rtnl, request, parse_route, route);
+}
+
+/*
+ * An input route answers -EINVAL for a blackhole (fib_props[] of the kernel), but also for
+ * a source that the kernel takes for martian. Where the route to the destination alone
+ * says the same, it is a blackhole; what is in doubt goes to the stack.
+ */
+static bool is_blackhole(struct rtnl *rtnl, const struct path_query *query)
+{
+	struct route route;
+	char buffer[512];
+
+	return rtnl_request(rtnl, put_route_request(buffer, query), parse_route, &route) == -EINVAL;
+}
+
+/* ip6_forward() asks this setting; the route question of IPv6 does not (that of IPv4 does). */
+static bool forwards_ipv6(void)
+{
+	_cleanup_close_ int fd =
+		open("/proc/sys/net/ipv6/conf/all/forwarding", O_RDONLY | O_CLOEXEC);
+	char value;
+
+	return fd >= 0 && read(fd, &value, 1) == 1 && value != '0';
+}
+
+static enum path_refusal use_device(const struct path_context *context, const struct route *route,
+				    struct path *path)
+{
+	const struct link *link = links_find(context->links, route->egress);
+	uint32_t mtu;
+
+	if (!link || !link_running(link) || !link_is_ethernet(link) || link->master)
+		return PATH_DEVICE;
+	mtu = route->mtu && route->mtu < link->mtu ? route->mtu : link->mtu;
+	path->egress = link->ifindex;
+	path->mtu = mtu < UINT16_MAX ? (uint16_t)mtu : UINT16_MAX;
+	memcpy(path->src_mac, link->mac, sizeof(path->src_mac));
+	return PATH_OK;
+}
+
+static enum path_refusal use_neighbour(const struct path_context *context,
+				       const struct path_query *query, const struct route *route,
+				       struct path *path)
+{
+	uint8_t family = route->has_gateway ? route->gateway_family : query->family;
+	const struct address *next_hop = route->has_gateway ? &route->gateway : &query->dst;
+	int err = neighbour_get(context->neighbours, context->rtnl, route->egress, family, next_hop,
+				&path->neighbour);
+
+	return err ? PATH_LATER : PATH_OK;
+}
+
+enum path_refusal path_resolve(const struct path_context *context, const struct path_query *query,
+			       struct path *path)
+{
+	enum path_refusal refusal;
+	struct route route;
+	int err;
+
+	memset(path, 0, sizeof(*path));
+	if (query->family == AF_INET6 && !forwards_ipv6())
+		return PATH_NOT_FORWARDED;
+	err = ask_input_route(context->rtnl, query, &route);
+	if (err == -EINVAL && is_blackhole(context->rtnl, query)) {
+		path->kind = PATH_BLACKHOLE;
+		return PATH_OK;
+	}
+	if (err || route.type != RTN_UNICAST || route.encapsulated)
+		return PATH_NOT_FORWARDED;
+	path->kind = PATH_FORWARD;
+	refusal = use_device(context, &route, path);
+	return refusal == PATH_OK ? use_neighbour(context, query, &route, path) : refusal;
+}

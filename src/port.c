@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <linux/if_arp.h>
+#include <linux/if_link.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "compat.h"
+#include "log.h"
+#include "port.h"
+#include "util.h"
+
+/* Where the clsact filter stands, so that the next start finds a leftover. */
+#define CLSACT_HANDLE 0xb9
+#define CLSACT_PRIORITY 0xb9
+
+const char *attach_mode_name(enum attach_mode mode)
+{
+	static const char *const names[] = {
+		[ATTACH_NONE] = "not attached",     [ATTACH_XDP] = "xdp",
+		[ATTACH_XDPGENERIC] = "xdpgeneric", [ATTACH_TCX] = "tc (tcx)",
+		[ATTACH_CLSACT] = "tc (clsact)",
+	};
+
+	return names[mode];
+}
+
+/* ---- Which interfaces ------------------------------------------------------- */
+
+static int refuse(const char *name, const char *why)
+{
+	log_error("interface '%s': %s", name, why);
+	return -EINVAL;
+}
+
+static int check_interface(const char *name, const struct link *link, const struct links *links)
+{
+	const struct link *master;
+	char text[128];
+
+	if (!link)
+		return refuse(name, "there is no such interface; 'ip link' lists those there are");
+	if (link->flags & IFF_LOOPBACK)
+		return refuse(name, "is the loopback, which forwards nothing; name the interfaces "
+				    "between which the router forwards");
+	if (link->type != ARPHRD_ETHER)
+		return refuse(name, "carries no Ethernet frames, so there is no link layer to "
+				    "rewrite; leave it out, its traffic goes on through the stack");
+	if (!link->master)
+		return 0;
+	master = links_find(links, link->master);
+	snprintf(text, sizeof(text),
+		 "belongs to '%s', which receives in its place; name '%s' "
+		 "(with --hook tc) or leave it out",
+		 master ? master->name : "another device", master ? master->name : "that");
+	return refuse(name, text);
+}
+
+int ports_plan(struct ports *ports, const struct options *options, const struct links *links)
+{
+	ports->count = 0;
+	for (size_t i = 0; i < options->interfaces; i++) {
+		const struct interface_option *option = &options->interface[i];
+		const struct link *link = links_find_name(links, option->name);
+		struct port *port = &ports->port[ports->count];
+		int err = check_interface(option->name, link, links);
+
+		if (err)
+			return err;
+		*port = (struct port){
+			.ifindex = link->ifindex,
+			.hook = option->hook,
+			.link_fd = -1,
+			.lock_fd = -1,
+		};
+		memcpy(port->name, link->name, sizeof(port->name));
+		ports->count++;
+	}
+	return 0;
+}
+
+bool ports_want_xdp(const struct ports *ports)
+{
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->port[i].hook != HOOK_TC)
+			return true;
+	return false;
+}
+
+bool ports_want_tc(const struct ports *ports)
+{
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->port[i].hook == HOOK_TC || ports->port[i].hook == HOOK_AUTO)
+			return true;
+	return false;
+}
+
+bool ports_may_lack_checksums(const struct ports *ports, const struct links *links)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		const struct link *link = links_find(links, ports->port[i].ifindex);
+
+		/* Hardware drivers hand native XDP whole frames; virtual devices, and what
+		 * an skb already went through before generic XDP (GRO), do not. */
+		if (ports->port[i].hook == HOOK_XDPGENERIC || (link && link->kind[0]))
+			return true;
+	}
+	return false;
+}
+
+struct port *ports_find(struct ports *ports, uint32_t ifindex)
+{
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->port[i].ifindex == ifindex)
+			return &ports->port[i];
+	return NULL;
+}
+
+/* ---- Who else is there ------------------------------------------------------ */
+
+/*
+ * An abstract socket name belongs to the network namespace and goes with the process, so
+ * it can neither be left behind nor be hidden by a mount namespace.
+ */
+static int lock_port(struct port *port)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int len;
+
+	if (fd < 0)
+		return -errno;
+	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "bpfw.port.%u",
+		       port->ifindex);
+	if (bind(fd, (struct sockaddr *)&address,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)))
+		return -errno;
+	port->lock_fd = take_fd(&fd);
+	return 0;
+}
+
+/* "program 'NAME' (id N)" */
+static void describe_program(uint32_t id, char *text, size_t size)
+{
+	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	if (fd >= 0 && !bpf_prog_get_info_by_fd(fd, &info, &len))
+		snprintf(text, size, "program '%s' (id %u)", info.name, id);
+	else
+		snprintf(text, size, "a program (id %u)", id);
+}
+
+static uint32_t attached_xdp(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+
+	if (bpf_xdp_query((int)ifindex, 0, &query))
+		return 0;
+	if (query.drv_prog_id)
+		return query.drv_prog_id;
+	return query.skb_prog_id ? query.skb_prog_id : query.prog_id;
+}
+
+/* The first program of that name at tcx ingress, 0 if there is none. */
+static uint32_t attached_tcx(uint32_t ifindex, const char *name)
+{
+	uint32_t ids[64];
+	LIBBPF_OPTS(bpf_prog_query_opts, query, .prog_ids = ids, .count = ARRAY_SIZE(ids));
+
+	if (bpf_prog_query_opts((int)ifindex, COMPAT_BPF_TCX_INGRESS, &query))
+		return 0;
+	for (uint32_t i = 0; i < query.count && i < ARRAY_SIZE(ids); i++) {
+		_cleanup_close_ int fd = bpf_prog_get_fd_by_id(ids[i]);
+		struct bpf_prog_info info = { 0 };
+		uint32_t len = sizeof(info);
+
+		if (fd >= 0 && !bpf_prog_get_info_by_fd(fd, &info, &len) &&
+		    !strcmp(info.name, name))
+			return ids[i];
+	}
+	return 0;
+}
+
+/* The interface is locked by another bpfw: say which of its programs is there. */
+static int refuse_second(const struct port *port)
+{
+	uint32_t id = attached_xdp(port->ifindex);
+	char program[96];
+
+	if (!id)
+		id = attached_tcx(port->ifindex, "bpfw_tc");
+	if (id)
+		describe_program(id, program, sizeof(program));
+	else
+		snprintf(program, sizeof(program), "its programs");
+	log_error("interface '%s': another bpfw has attached %s there; stop it first, or name "
+		  "other interfaces",
+		  port->name, program);
+	return -EEXIST;
+}
+
+/* ---- Attaching -------------------------------------------------------------- */
+
+static int attach_xdp(struct port *port, const struct datapath *datapath, enum attach_mode mode)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, create,
+		    .flags = mode == ATTACH_XDP ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	int fd = bpf_link_create(datapath_xdp_fd(datapath), (int)port->ifindex, BPF_XDP, &create);
+
+	if (fd < 0)
+		return fd;
+	port->link_fd = fd;
+	port->mode = mode;
+	return 0;
+}
+
+static int attach_clsact(struct port *port, const struct datapath *datapath)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
+		    .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
+		    .prog_fd = datapath_tc_fd(datapath), .flags = BPF_TC_F_REPLACE);
+	int err = bpf_tc_hook_create(&hook);
+
+	if (err && err != -EEXIST)
+		return err;
+	port->created_clsact = !err;
+	err = bpf_tc_attach(&hook, &filter);
+	if (err)
+		return err;
+	port->mode = ATTACH_CLSACT;
+	return 0;
+}
+
+static void detach_clsact(const struct port *port)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
+		    .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	bpf_tc_detach(&hook, &filter);
+	if (!port->created_clsact)
+		return;
+	/* Both directions at once: the whole qdisc, but only if it came with us. */
+	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+	bpf_tc_hook_destroy(&hook);
+}
+
+static int attach_tc(struct port *port, const struct datapath *datapath)
+{
+	int fd = bpf_link_create(datapath_tc_fd(datapath), (int)port->ifindex,
+				 COMPAT_BPF_TCX_INGRESS, NULL);
+
+	if (fd >= 0) {
+		port->link_fd = fd;
+		port->mode = ATTACH_TCX;
+		return 0;
+	}
+	/* tcx came with 6.6; before, the kernel does not know the attach type. */
+	if (fd != -EINVAL && fd != -EOPNOTSUPP && fd != -ENOTSUP)
+		return fd;
+	return attach_clsact(port, datapath);
+}
+
+static int explain_xdp(const struct port *port, int err)
+{
+	uint32_t id = attached_xdp(port->ifindex);
+	char program[96];
+
+	if (id) {
+		describe_program(id, program, sizeof(program));
+		log_error("interface '%s': the XDP %s is attached there, and the kernel takes "
+			  "only one; detach it ('ip link set dev %s xdp off') or use --iface "
+			  "%s:tc",
+			  port->name, program, port->name, port->name);
+	} else {
+		log_error("interface '%s': cannot attach XDP: %s; the driver may not support it, "
+			  "or not with this MTU: use --iface %s:tc",
+			  port->name, strerror(-err), port->name);
+	}
+	return err;
+}
+
+/* XDP native where the driver can, else TC. A program of somebody else's is said to be there. */
+static int attach_auto(struct port *port, const struct datapath *datapath)
+{
+	uint32_t id = attached_xdp(port->ifindex);
+	char program[96];
+
+	if (!id && !attach_xdp(port, datapath, ATTACH_XDP))
+		return 0;
+	if (id) {
+		describe_program(id, program, sizeof(program));
+		log_warn("interface '%s': the XDP %s is attached there: using TC", port->name,
+			 program);
+	}
+	return attach_tc(port, datapath);
+}
+
+static int attach_port(struct port *port, const struct datapath *datapath)
+{
+	int err = lock_port(port);
+
+	if (err == -EADDRINUSE)
+		return refuse_second(port);
+	if (err) {
+		log_error("interface '%s': cannot lock it: %s", port->name, strerror(-err));
+		return err;
+	}
+	switch (port->hook) {
+	case HOOK_XDP:
+	case HOOK_XDPGENERIC:
+		err = attach_xdp(port, datapath,
+				 port->hook == HOOK_XDP ? ATTACH_XDP : ATTACH_XDPGENERIC);
+		return err ? explain_xdp(port, err) : 0;
+	case HOOK_AUTO:
+		err = attach_auto(port, datapath);
+		break;
+	case HOOK_TC:
+		err = attach_tc(port, datapath);
+		break;
+	}
+	if (err)
+		log_error("interface '%s': cannot attach at TC: %s; it needs tcx (Linux 6.6) or "
+			  "the clsact qdisc (kmod-sched-core, kmod-sched-bpf)",
+			  port->name, strerror(-err));
+	return err;
+}
+
+int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		struct port *port = &ports->port[i];
+		const struct link *link = links_find(links, port->ifindex);
+		int err = attach_port(port, datapath);
+
+		if (!err && link)
+			err = datapath_set_port(datapath, port->ifindex, link->mac);
+		if (err) {
+			ports_detach(ports);
+			return err;
+		}
+		if (link && !(link->flags & IFF_UP))
+			log_warn("interface '%s' is down: attached all the same, its flows follow "
+				 "when it comes up",
+				 port->name);
+		log_info("interface '%s': attached at %s", port->name,
+			 attach_mode_name(port->mode));
+	}
+	return 0;
+}
+
+void ports_detach(struct ports *ports)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		struct port *port = &ports->port[i];
+
+		if (port->mode == ATTACH_CLSACT)
+			detach_clsact(port);
+		if (port->link_fd >= 0)
+			close(port->link_fd);
+		if (port->lock_fd >= 0)
+			close(port->lock_fd);
+		port->link_fd = -1;
+		port->lock_fd = -1;
+		port->mode = ATTACH_NONE;
+	}
+}
+
+/* ---- Redirecting ------------------------------------------------------------ */
+
+/*
+ * The kernel says since 6.3 what a device can do with XDP, and refuses to redirect to one
+ * that cannot take it. Before, the features of every device read as none, that of one
+ * with native XDP attached as well.
+ */
+static bool takes_xdp_frames(const struct port *ingress, uint32_t egress)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, of_egress);
+	LIBBPF_OPTS(bpf_xdp_query_opts, of_ingress);
+
+	if (bpf_xdp_query((int)egress, 0, &of_egress))
+		return true;
+	if (of_egress.feature_flags & COMPAT_NETDEV_XDP_ACT_NDO_XMIT)
+		return true;
+	return bpf_xdp_query((int)ingress->ifindex, 0, &of_ingress) || !of_ingress.feature_flags;
+}
+
+bool port_can_redirect(const struct port *ingress, struct link *egress)
+{
+	if (ingress->mode != ATTACH_XDP)
+		return ingress->mode != ATTACH_NONE;
+	if (egress->xdp_target == XDP_TARGET_UNKNOWN)
+		egress->xdp_target = takes_xdp_frames(ingress, egress->ifindex) ? XDP_TARGET_YES :
+										  XDP_TARGET_NO;
+	return egress->xdp_target == XDP_TARGET_YES;
+}
+
+void ports_review_targets(const struct ports *ports, const struct links *links,
+			  void (*lost)(void *context, uint32_t ifindex), void *context)
+{
+	const struct port *ingress = NULL;
+
+	for (size_t i = 0; i < ports->count && !ingress; i++)
+		if (ports->port[i].mode == ATTACH_XDP)
+			ingress = &ports->port[i];
+	for (size_t i = 0; ingress && i < LINK_BUCKETS; i++) {
+		for (struct link *link = links->bucket[i]; link; link = link->next) {
+			enum xdp_target before = link->xdp_target;
+
+			link->xdp_target = XDP_TARGET_UNKNOWN;
+			if (before == XDP_TARGET_YES && !port_can_redirect(ingress, link))
+				lost(context, link->ifindex);
+		}
+	}
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "instance.h"
+#include "log.h"
+#include "show.h"
+#include "tuple.h"
+#include "util.h"
+
+/* One direction of a flow, the same for both families. */
+struct row {
+	struct tuple tuple;
+	struct tuple emitted;
+	struct bpfw_action action;
+	uint32_t ingress;
+};
+
+typedef void (*row_printer)(const struct row *row, uint64_t idle_ms, bool first);
+
+static const char *address_text(uint8_t family, const struct address *address,
+				char text[INET6_ADDRSTRLEN])
+{
+	return inet_ntop(family, address, text, INET6_ADDRSTRLEN);
+}
+
+static const char *interface_text(uint32_t ifindex, char text[IF_NAMESIZE])
+{
+	if (!ifindex)
+		return "-";
+	if (!if_indextoname(ifindex, text))
+		snprintf(text, IF_NAMESIZE, "#%u", ifindex);
+	return text;
+}
+
+static const char *verdict_text(uint8_t verdict)
+{
+	return verdict == FLOW_FORWARD ? "forward" : verdict == FLOW_DROP ? "drop" : "pass";
+}
+
+static const char *protocol_text(const struct tuple *tuple)
+{
+	return tuple->protocol == IPPROTO_TCP ? "tcp" : "udp";
+}
+
+static void print_json_row(const struct row *row, uint64_t idle, bool first)
+{
+	const struct tuple *in = &row->tuple, *out = &row->emitted;
+	char ingress[IF_NAMESIZE], egress[IF_NAMESIZE], src[INET6_ADDRSTRLEN],
+		dst[INET6_ADDRSTRLEN], nat_src[INET6_ADDRSTRLEN], nat_dst[INET6_ADDRSTRLEN];
+
+	printf("%s\n  {\"family\":\"%s\",\"protocol\":\"%s\",\"direction\":\"%s\","
+	       "\"ingress\":\"%s\",\"egress\":\"%s\","
+	       "\"src\":\"%s\",\"dst\":\"%s\",\"sport\":%u,\"dport\":%u,"
+	       "\"nat_src\":\"%s\",\"nat_dst\":\"%s\",\"nat_sport\":%u,\"nat_dport\":%u,"
+	       "\"action\":\"%s\",\"packets\":%llu,\"bytes\":%llu,\"idle_ms\":%" PRIu64 "}",
+	       first ? "" : ",", in->family == AF_INET ? "ipv4" : "ipv6", protocol_text(in),
+	       row->action.flags & FLOW_REPLY ? "reply" : "original",
+	       interface_text(row->ingress, ingress), interface_text(row->action.egress, egress),
+	       address_text(in->family, &in->src, src), address_text(in->family, &in->dst, dst),
+	       ntohs(in->sport), ntohs(in->dport), address_text(in->family, &out->src, nat_src),
+	       address_text(in->family, &out->dst, nat_dst), ntohs(out->sport), ntohs(out->dport),
+	       verdict_text(row->action.verdict), (unsigned long long)row->action.packets,
+	       (unsigned long long)row->action.bytes, idle);
+}
+
+static void print_text_row(const struct row *row, uint64_t idle, bool first)
+{
+	char ingress[IF_NAMESIZE], egress[IF_NAMESIZE], from[TUPLE_TEXT], to[TUPLE_TEXT];
+
+	(void)first;
+	printf("%s  %s -> %s  %llu packets  %llu bytes  idle %" PRIu64 ".%" PRIu64 " s%s\n",
+	       tuple_print(&row->tuple, from), interface_text(row->ingress, ingress),
+	       interface_text(row->action.egress, egress), (unsigned long long)row->action.packets,
+	       (unsigned long long)row->action.bytes, idle / 1000, idle % 1000 / 100,
+	       row->action.flags & FLOW_REPLY ? "  [reply]" : "");
+	if (row->action.flags & FLOW_NAT)
+		/* without the protocol, which is the same */
+		printf("    nat %s\n", tuple_print(&row->emitted, to) + 4);
+	if (row->action.verdict != FLOW_FORWARD)
+		printf("    %s\n", row->action.verdict == FLOW_DROP ?
+					   "dropped: the route is a blackhole" :
+					   "closing: packets take the stack");
+}
+
+/* ---- Reading the maps ------------------------------------------------------- */
+
+#define BATCH 1024
+
+struct listing {
+	row_printer print;
+	struct jiffies_clock clock;
+	bool any;
+};
+
+static void list_row(struct listing *listing, const struct row *row)
+{
+	listing->print(row, clock_age_ms(&listing->clock, clock_ms(), row->action.last_seen),
+		       !listing->any);
+	listing->any = true;
+}
+
+static void list_row4(struct listing *listing, const struct bpfw_flow4_key *key,
+		      const struct bpfw_flow4 *flow)
+{
+	struct row row = {
+		.tuple = tuple_from_key4(key),
+		.action = flow->action,
+		.ingress = key->ingress,
+	};
+
+	row.emitted = row.tuple;
+	row.emitted.src.word[0] = flow->src;
+	row.emitted.dst.word[0] = flow->dst;
+	row.emitted.sport = flow->action.sport;
+	row.emitted.dport = flow->action.dport;
+	list_row(listing, &row);
+}
+
+static void list_row6(struct listing *listing, const struct bpfw_flow6_key *key,
+		      const struct bpfw_flow6 *flow)
+{
+	struct row row = {
+		.tuple = tuple_from_key6(key),
+		.action = flow->action,
+		.ingress = key->ingress,
+	};
+
+	row.emitted = row.tuple;
+	memcpy(&row.emitted.src, flow->src, sizeof(flow->src));
+	memcpy(&row.emitted.dst, flow->dst, sizeof(flow->dst));
+	row.emitted.sport = flow->action.sport;
+	row.emitted.dport = flow->action.dport;
+	list_row(listing, &row);
+}
+
+/* By batches: a walk key by key starts over when its key is deleted meanwhile. */
+static int list_map4(struct listing *listing, int fd)
+{
+	_cleanup_free_ struct bpfw_flow4_key *keys = calloc(BATCH, sizeof(*keys));
+	_cleanup_free_ struct bpfw_flow4 *flows = calloc(BATCH, sizeof(*flows));
+	uint32_t batch, number;
+	bool started = false;
+	int err = 0;
+
+	while (keys && flows && !err) {
+		number = BATCH;
+		err = bpf_map_lookup_batch(fd, started ? &batch : NULL, &batch, keys, flows,
+					   &number, NULL);
+		for (uint32_t i = 0; (!err || err == -ENOENT) && i < number; i++)
+			list_row4(listing, &keys[i], &flows[i]);
+		started = true;
+	}
+	return err == -ENOENT ? 0 : err ? err : -ENOMEM;
+}
+
+static int list_map6(struct listing *listing, int fd)
+{
+	_cleanup_free_ struct bpfw_flow6_key *keys = calloc(BATCH, sizeof(*keys));
+	_cleanup_free_ struct bpfw_flow6 *flows = calloc(BATCH, sizeof(*flows));
+	uint32_t batch, number;
+	bool started = false;
+	int err = 0;
+
+	while (keys && flows && !err) {
+		number = BATCH;
+		err = bpf_map_lookup_batch(fd, started ? &batch : NULL, &batch, keys, flows,
+					   &number, NULL);
+		for (uint32_t i = 0; (!err || err == -ENOENT) && i < number; i++)
+			list_row6(listing, &keys[i], &flows[i]);
+		started = true;
+	}
+	return err == -ENOENT ? 0 : err ? err : -ENOMEM;
+}
+
+static int read_counters(const struct instance_maps *maps, struct bpfw_daemon_counters *counters)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(maps->counters, &zero, counters);
+}
+
+static int list_instance(struct listing *listing, const struct instance_maps *maps)
+{
+	struct bpfw_daemon_counters counters;
+	int err = read_counters(maps, &counters);
+
+	if (err)
+		return err;
+	listing->clock = (struct jiffies_clock){
+		.jiffies = counters.clock_jiffies,
+		.ms = counters.clock_ms,
+		.hz = counters.clock_hz ? counters.clock_hz : 100,
+	};
+	err = list_map4(listing, maps->flows.flows4);
+	return err ? err : list_map6(listing, maps->flows.flows6);
+}
+
+/* ---- Statistics ------------------------------------------------------------- */
+
+struct statistics {
+	uint64_t exits[EXIT_REASONS];
+	uint64_t daemon[DAEMON_COUNTERS];
+	uint64_t packets;
+	uint64_t bytes;
+};
+
+static struct statistics total; /* of all instances; the row printer below adds to it */
+
+static void add_row(const struct row *row, uint64_t idle, bool first)
+{
+	(void)idle;
+	(void)first;
+	total.packets += row->action.packets;
+	total.bytes += row->action.bytes;
+}
+
+static int add_exits(int fd)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct bpfw_exit_counters *counters = NULL;
+	uint32_t zero = 0;
+	int err;
+
+	if (cpus < 0)
+		return cpus;
+	counters = calloc((size_t)cpus, sizeof(*counters));
+	if (!counters)
+		return -ENOMEM;
+	err = bpf_map_lookup_elem(fd, &zero, counters);
+	if (err)
+		return err;
+	for (int cpu = 0; cpu < cpus; cpu++)
+		for (size_t i = 0; i < EXIT_REASONS; i++)
+			total.exits[i] += counters[cpu].count[i];
+	return 0;
+}
+
+static int add_instance(const struct instance_maps *maps)
+{
+	struct listing listing = { .print = add_row };
+	struct bpfw_daemon_counters counters;
+	int err = read_counters(maps, &counters);
+
+	if (!err)
+		err = add_exits(maps->exits);
+	if (!err)
+		err = list_instance(&listing, maps);
+	if (err)
+		return err;
+	for (size_t i = 0; i < DAEMON_COUNTERS; i++)
+		total.daemon[i] += counters.count[i];
+	total.packets += counters.count[COUNT_RETIRED_PACKETS];
+	total.bytes += counters.count[COUNT_RETIRED_BYTES];
+	return 0;
+}
+
+struct counter_text {
+	const char *name;
+	const char *text;
+};
+
+static const struct counter_text exit_texts[] = {
+#define EXIT_TEXT(id, name, text) { name, text },
+	BPFW_EXITS(EXIT_TEXT)
+};
+
+static const struct counter_text daemon_texts[] = {
+#define DAEMON_TEXT(id, name, text) { name, text },
+	BPFW_COUNTERS(DAEMON_TEXT)
+};
+
+static void print_json_counters(const char *title, const struct counter_text *texts,
+				const uint64_t *values, size_t number)
+{
+	printf(",\n \"%s\":{", title);
+	for (size_t i = 0; i < number; i++)
+		printf("%s\"%s\":%" PRIu64, i ? "," : "", texts[i].name, values[i]);
+	printf("}");
+}
+
+static void print_counters(const char *title, const struct counter_text *texts,
+			   const uint64_t *values, size_t number)
+{
+	printf("%s\n", title);
+	for (size_t i = 0; i < number; i++)
+		printf("  %-24s %14" PRIu64 "  %s\n", texts[i].name, values[i], texts[i].text);
+}
+
+static void print_statistics(bool json)
+{
+	if (json) {
+		printf("{\"fast_path\":{\"packets\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
+		       total.packets, total.bytes);
+		print_json_counters("exits", exit_texts, total.exits, EXIT_REASONS);
+		print_json_counters("daemon", daemon_texts, total.daemon, DAEMON_COUNTERS);
+		printf("}\n");
+		return;
+	}
+	printf("fast path: %" PRIu64 " packets, %" PRIu64 " bytes\n", total.packets, total.bytes);
+	print_counters("packets left to the stack or dropped, by reason:", exit_texts, total.exits,
+		       EXIT_REASONS);
+	print_counters("daemon:", daemon_texts, total.daemon, DAEMON_COUNTERS);
+}
+
+/* ---- Commands --------------------------------------------------------------- */
+
+static void print_usage(FILE *to, const char *command, const char *what)
+{
+	fprintf(to, "Usage: bpfw %s [--json]\n%s of the bpfw running in this network namespace.\n",
+		command, what);
+}
+
+/* 0 and `json`, or the exit status plus one. */
+static int parse_arguments(int argc, char *const argv[], const char *what, bool *json)
+{
+	*json = false;
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json")) {
+			*json = true;
+		} else if (!strcmp(argv[i], "--help")) {
+			print_usage(stdout, argv[0], what);
+			return 1 + EXIT_SUCCESS;
+		} else {
+			log_error("%s: unknown argument '%.60s'", argv[0], argv[i]);
+			print_usage(stderr, argv[0], what);
+			return 1 + 2;
+		}
+	}
+	return 0;
+}
+
+typedef int (*instance_reader)(const struct instance_maps *maps, void *data);
+
+/* Read every instance. Returns an exit status. */
+static int for_each_instance(instance_reader reader, void *data)
+{
+	struct instance_maps maps[MAX_INSTANCES];
+	int number = instances_open(maps, MAX_INSTANCES);
+	int status = number < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+
+	for (int i = 0; i < number; i++) {
+		int err = reader(&maps[i], data);
+
+		if (err) {
+			log_error("cannot read the maps of bpfw with pid %d: %s", maps[i].pid,
+				  strerror(-err));
+			status = EXIT_FAILURE;
+		}
+		instance_close(&maps[i]);
+	}
+	return status;
+}
+
+static int read_flows(const struct instance_maps *maps, void *data)
+{
+	return list_instance(data, maps);
+}
+
+static int read_statistics(const struct instance_maps *maps, void *data)
+{
+	(void)data;
+	return add_instance(maps);
+}
+
+int show_flows(int argc, char *const argv[])
+{
+	struct listing listing = { .print = print_text_row };
+	bool json;
+	int status = parse_arguments(argc, argv, "Lists the offloaded flows", &json);
+
+	if (status)
+		return status - 1;
+	if (json) {
+		listing.print = print_json_row;
+		printf("{\"flows\":[");
+	}
+	status = for_each_instance(read_flows, &listing);
+	if (json)
+		printf("\n]}\n");
+	else if (!status && !listing.any)
+		printf("no flow is offloaded at the moment\n");
+	return status;
+}
+
+int show_stats(int argc, char *const argv[])
+{
+	bool json;
+	int status = parse_arguments(argc, argv, "Shows every counted exit", &json);
+
+	if (status)
+		return status - 1;
+	status = for_each_instance(read_statistics, NULL);
+	if (!status)
+		print_statistics(json);
+	return status;
+}
