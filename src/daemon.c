@@ -23,10 +23,10 @@
 #include "rtnl.h"
 #include "util.h"
 
-#define TICK_MS 250               /* heartbeat and deadlines */
-#define EVENTLESS_MS 10           /* one round of flows_watch_eventless() */
-#define REVIEW_MS 2000            /* XDP targets, which change without an event */
-#define RECONCILE_MS (300 * 1000) /* a dump to compare with, even if no event was lost */
+#define TICK_MS 250                   /* heartbeat and deadlines */
+#define EVENTLESS_MS 10               /* one round of flows_watch_eventless() */
+#define REVIEW_MS UINT64_C(2000)      /* XDP targets, which change without an event */
+#define RECONCILE_MS UINT64_C(300000) /* a dump to compare with, even if no event was lost */
 
 /* What an epoll event is about. */
 enum source {

@@ -2,8 +2,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -20,7 +22,10 @@
 
 #define BPFFS "/sys/fs/bpf"
 #define PINS_PREFIX "bpfw-" /* bpffs keeps names with dots for itself */
-#define NAME_FORMAT "bpfw.instance.%d.%d.%d.%d.%d.%d"
+
+/* bpfw.instance.LAYOUT.PID.FLOWS4.FLOWS6.EXITS.COUNTERS */
+#define NAME_PREFIX "bpfw.instance"
+#define NAME_NUMBERS 6
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -118,8 +123,9 @@ static int bind_name(struct instance *instance, const struct datapath *datapath)
 	instance->name_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (instance->name_fd < 0)
 		return -errno;
-	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, NAME_FORMAT,
-		       INSTANCE_LAYOUT, getpid(), datapath->maps.flows4, datapath->maps.flows6,
+	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
+		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, getpid(),
+		       datapath->maps.flows4, datapath->maps.flows6,
 		       bpf_map__fd(datapath->skeleton->maps.exits),
 		       bpf_map__fd(datapath->skeleton->maps.counters));
 	if (bind(instance->name_fd, (struct sockaddr *)&address,
@@ -159,31 +165,58 @@ void instance_withdraw(struct instance *instance)
 
 /* ---- Looking into another process ------------------------------------------- */
 
-static int open_maps(struct instance_maps *maps, int layout, const int numbers[4])
+struct map_layout {
+	uint32_t key_size;
+	uint32_t value_size;
+};
+
+static const struct map_layout layouts[] = {
+	{ sizeof(struct bpfw_flow4_key), sizeof(struct bpfw_flow4) },
+	{ sizeof(struct bpfw_flow6_key), sizeof(struct bpfw_flow6) },
+	{ sizeof(uint32_t), sizeof(struct bpfw_exit_counters) },
+	{ sizeof(uint32_t), sizeof(struct bpfw_daemon_counters) },
+};
+
+/* Anybody can bind a name: what it leads to must be a map of the right shape. */
+static int take_map(int pidfd, int number, const struct map_layout *layout)
+{
+	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = bpf_map_get_info_by_fd(fd, &info, &len);
+	if (err)
+		return err;
+	if (info.key_size != layout->key_size || info.value_size != layout->value_size)
+		return -EPROTO;
+	return take_fd(&fd);
+}
+
+static int open_maps(struct instance_maps *maps, const int *numbers)
 {
 	int *const into[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
 			      &maps->counters };
 	_cleanup_close_ int pidfd = -1;
+	int err = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(into); i++)
 		*into[i] = -1;
-	if (layout != INSTANCE_LAYOUT) {
-		log_warn("bpfw with pid %d is of another version: use its own binary to look at it",
-			 maps->pid);
-		return -EPROTO;
-	}
 	pidfd = (int)syscall(SYS_pidfd_open, maps->pid, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(into) && pidfd >= 0; i++) {
-		*into[i] = (int)syscall(SYS_pidfd_getfd, pidfd, numbers[i], 0);
-		if (*into[i] < 0)
-			break;
+	if (pidfd < 0)
+		err = -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(into) && !err; i++) {
+		*into[i] = take_map(pidfd, numbers[i], &layouts[i]);
+		err = *into[i] < 0 ? *into[i] : 0;
 	}
-	if (pidfd >= 0 && maps->counters >= 0)
+	if (!err)
 		return 0;
 	log_error("cannot look into bpfw with pid %d: %s; it takes root (CAP_SYS_PTRACE)",
-		  maps->pid, strerror(errno));
+		  maps->pid, strerror(-err));
 	instance_close(maps);
-	return -EPERM;
+	return err;
 }
 
 void instance_close(struct instance_maps *maps)
@@ -198,29 +231,53 @@ void instance_close(struct instance_maps *maps)
 	}
 }
 
+/* The numbers of an instance's name in a line of /proc/net/unix; false if it holds none. */
+static bool parse_name(const char *line, int numbers[NAME_NUMBERS])
+{
+	const char *at = strstr(line, "@" NAME_PREFIX ".");
+
+	if (!at)
+		return false;
+	at += strlen("@" NAME_PREFIX);
+	for (size_t i = 0; i < NAME_NUMBERS; i++) {
+		char *end;
+		long number;
+
+		if (*at != '.')
+			return false;
+		number = strtol(at + 1, &end, 10);
+		if (end == at + 1 || number < 0 || number > INT_MAX)
+			return false;
+		numbers[i] = (int)number;
+		at = end;
+	}
+	return *at == '\n' || !*at;
+}
+
 int instances_open(struct instance_maps *maps, int max)
 {
 	FILE *names = fopen("/proc/self/net/unix", "re");
-	int count = 0, found = 0;
+	int count = 0, found = 0, numbers[NAME_NUMBERS];
 	char line[256];
 
 	if (!names)
 		return -errno;
 	while (count < max && fgets(line, sizeof(line), names)) {
-		const char *name = strstr(line, "@bpfw.instance.");
-		int layout, numbers[4];
-
-		if (!name || sscanf(name + 1, NAME_FORMAT, &layout, &maps[count].pid, &numbers[0],
-				    &numbers[1], &numbers[2], &numbers[3]) != 6)
+		if (!parse_name(line, numbers))
 			continue;
 		found++;
-		if (!open_maps(&maps[count], layout, numbers))
+		maps[count].pid = numbers[1];
+		if (numbers[0] != INSTANCE_LAYOUT)
+			log_warn("bpfw with pid %d is of another version: use its own binary to "
+				 "look at it",
+				 numbers[1]);
+		else if (!open_maps(&maps[count], &numbers[2]))
 			count++;
 	}
 	fclose(names);
 	if (found)
 		return count ? count : -EPERM;
-	log_error("no bpfw is running in this network namespace; "
-		  "start one with 'bpfw --iface NAME --iface NAME'");
+	log_error("no bpfw is running in this network namespace; start one with "
+		  "'bpfw --iface NAME --iface NAME'");
 	return -ESRCH;
 }

@@ -85,7 +85,7 @@ static int add_interface(struct options *options, const char *word, int *hooks, 
 	}
 	if (!len || len >= IFNAMSIZ) {
 		snprintf(error, OPTIONS_ERROR,
-			 "'%.40s' is no interface name: it takes 1 to %d characters", word,
+			 "--iface: '%.40s' is no interface name: it takes 1 to %d characters", word,
 			 IFNAMSIZ - 1);
 		return -EINVAL;
 	}

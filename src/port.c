@@ -261,7 +261,7 @@ static int attach_tc(struct port *port, const struct datapath *datapath)
 		return 0;
 	}
 	/* tcx came with 6.6; before, the kernel does not know the attach type. */
-	if (fd != -EINVAL && fd != -EOPNOTSUPP && fd != -ENOTSUP)
+	if (fd != -EINVAL && fd != -EOPNOTSUPP)
 		return fd;
 	return attach_clsact(port, datapath);
 }
