@@ -35,13 +35,13 @@ static __always_inline int check_hit(const struct packet *p, const struct bpfw_a
 	const struct ethhdr *eth = p->data;
 
 	if ((void *)(eth + 1) > p->data_end)
-		return EXIT_TRUNCATED;
+		return REASON(EXIT_TRUNCATED);
 	if (!mac_equal(eth->h_dest, action->ingress_mac))
-		return EXIT_OTHER_MAC;
+		return REASON(EXIT_OTHER_MAC);
 	if (action->verdict == FLOW_PASS)
-		return EXIT_FLOW_PASS;
+		return REASON(EXIT_FLOW_PASS);
 	if (packet_segment_len(p, l3_header_len) > action->mtu)
-		return EXIT_MTU;
+		return REASON(EXIT_MTU);
 	return PARSE_OK;
 }
 
@@ -57,11 +57,11 @@ static __always_inline int check_ipv4(const struct packet *p)
 	const __sum16 *check = (void *)(ip + 1) + l4_check_offset(p);
 
 	if ((void *)(ip + 1) > p->data_end || (void *)(check + 1) > p->data_end)
-		return EXIT_TRUNCATED;
+		return REASON(EXIT_TRUNCATED);
 	if (!csum_ipv4_ok(ip))
-		return EXIT_IP_CHECKSUM;
+		return REASON(EXIT_IP_CHECKSUM);
 	if (may_lack_checksum(p) && csum_looks_partial4(ip, p->l3_len - IPV4_HLEN, *check))
-		return EXIT_PARTIAL;
+		return REASON(EXIT_PARTIAL);
 	return PARSE_OK;
 }
 
@@ -71,9 +71,9 @@ static __always_inline int check_ipv6(const struct packet *p)
 	const __sum16 *check = (void *)(ip6 + 1) + l4_check_offset(p);
 
 	if ((void *)(ip6 + 1) > p->data_end || (void *)(check + 1) > p->data_end)
-		return EXIT_TRUNCATED;
+		return REASON(EXIT_TRUNCATED);
 	if (may_lack_checksum(p) && csum_looks_partial6(ip6, p->l3_len - IPV6_HLEN, *check))
-		return EXIT_PARTIAL;
+		return REASON(EXIT_PARTIAL);
 	return PARSE_OK;
 }
 
