@@ -19,6 +19,9 @@
 /* A flow leaves the fast path this long before conntrack drops its entry. */
 #define EXPIRY_LEAD_MS 1000
 
+/* Conntrack tells what is left in whole seconds: less of a difference is none. */
+#define EXPIRY_SLACK_MS 1000
+
 /* An active entry is refreshed when a quarter of its time is left, or this much. */
 #define REFRESH_LEAD_MS 30000
 
@@ -226,7 +229,38 @@ static void forget_flow(struct flows *flows, struct flow *flow)
 	remove_flow(flows, flow, COUNT_CHANGED);
 }
 
-/* ---- Conntrack timeouts ----------------------------------------------------- */
+/* ---- Conntrack entries ------------------------------------------------------ */
+
+/* May the entry be offloaded? DAEMON_COUNTERS if so, else the counter that says why not. */
+static enum daemon_counter judge_entry(const struct ct_entry *entry)
+{
+	if (entry->zone)
+		return COUNT_ZONE;
+	if (entry->helper || entry->status & IPS_SEQ_ADJUST)
+		return COUNT_HELPER;
+	if (entry->status & CT_STATUS_OFFLOAD)
+		return COUNT_KERNEL_OFFLOAD;
+	if (!(entry->status & IPS_CONFIRMED) || entry->status & IPS_DYING)
+		return COUNT_NO_ENTRY;
+	if (entry->original.protocol == IPPROTO_TCP)
+		return entry->tcp_state == TCP_CONNTRACK_ESTABLISHED ? DAEMON_COUNTERS :
+								       COUNT_NOT_ESTABLISHED;
+	return entry->status & IPS_SEEN_REPLY ? DAEMON_COUNTERS : COUNT_UNREPLIED;
+}
+
+/* The flow's entry; false if it is gone, another one's by now, or not to be offloaded. */
+static bool read_entry(struct flows *flows, const struct flow *flow, struct ct_entry *entry)
+{
+	return !conntrack_lookup(flows->conntrack, &flow->direction[ORIGINAL].tuple, entry) &&
+	       entry->id == flow->ct_id && judge_entry(entry) == DAEMON_COUNTERS;
+}
+
+static bool entry_still_good(struct flows *flows, const struct flow *flow)
+{
+	struct ct_entry entry;
+
+	return read_entry(flows, flow, &entry);
+}
 
 static void freshen_timeouts(struct flows *flows, uint64_t now)
 {
@@ -279,19 +313,31 @@ static uint64_t idle_ms(const struct flows *flows, const struct flow *flow, uint
 	return idle;
 }
 
-/* Bring the entry's timeout to what it would be had the stack seen every packet. */
-static void sync_expiry(struct flows *flows, struct flow *flow, uint64_t now, uint64_t active)
+/*
+ * Bring the entry's timeout to what it would be had the stack seen every packet. The
+ * stack may have seen later ones than the fast path (too long for the MTU, or of a
+ * direction that is not offloaded), so the timeout is only ever raised. Returns false
+ * when the entry is gone or no longer one to offload.
+ */
+static bool sync_expiry(struct flows *flows, struct flow *flow, uint64_t now, uint64_t active)
 {
+	struct ct_entry entry;
 	uint64_t expires;
 
 	if (!is_tcp(flow) && active - flow->learned_ms >= UDP_ASSURED_MS)
 		flow->ct_status |= IPS_ASSURED;
 	flow->timeout_s = timeout_of(flows, flow, now);
 	expires = active + flow->timeout_s * 1000ULL;
-	if (expires > flow->expires_ms + 500) {
+	if (expires <= flow->expires_ms + EXPIRY_SLACK_MS)
+		return true;
+	if (!read_entry(flows, flow, &entry))
+		return false;
+	flow->expires_ms = now + entry.timeout * 1000ULL;
+	if (expires > flow->expires_ms + EXPIRY_SLACK_MS) {
 		set_expiry(flows, flow, now, expires, (struct ct_change){ 0 });
 		count(flows, COUNT_REFRESHED);
 	}
+	return true;
 }
 
 /* Conntrack took a forged FIN or RST for genuine, or did so in part: undo that. */
@@ -342,7 +388,10 @@ static void run_deadline(struct flows *flows, struct flow *flow, uint64_t now)
 		if (now - flow->forged_ms > FORGED_WATCH_MS)
 			flow->forged_ms = 0;
 	}
-	sync_expiry(flows, flow, now, now - idle);
+	if (!sync_expiry(flows, flow, now, now - idle)) {
+		remove_flow(flows, flow, COUNT_DELETED);
+		return;
+	}
 	if (idle >= limit || flow->expires_ms <= now + EXPIRY_LEAD_MS) {
 		remove_flow(flows, flow, COUNT_IDLE);
 		return;
@@ -377,23 +426,6 @@ static bool was_waiting(struct flows *flows, const struct ct_entry *entry)
 	if (waiting)
 		*slot = 0;
 	return waiting;
-}
-
-/* May the entry be offloaded? DAEMON_COUNTERS if so, else the counter that says why not. */
-static enum daemon_counter judge_entry(const struct ct_entry *entry)
-{
-	if (entry->zone)
-		return COUNT_ZONE;
-	if (entry->helper || entry->status & IPS_SEQ_ADJUST)
-		return COUNT_HELPER;
-	if (entry->status & CT_STATUS_OFFLOAD)
-		return COUNT_KERNEL_OFFLOAD;
-	if (!(entry->status & IPS_CONFIRMED) || entry->status & IPS_DYING)
-		return COUNT_NO_ENTRY;
-	if (entry->original.protocol == IPPROTO_TCP)
-		return entry->tcp_state == TCP_CONNTRACK_ESTABLISHED ? DAEMON_COUNTERS :
-								       COUNT_NOT_ESTABLISHED;
-	return entry->status & IPS_SEEN_REPLY ? DAEMON_COUNTERS : COUNT_UNREPLIED;
 }
 
 static void refuse(struct flows *flows, const struct tuple *tuple, enum daemon_counter why)
@@ -636,15 +668,6 @@ static void close_entry(struct flows *flows, struct flow *flow)
 
 	freshen_timeouts(flows, clock_ms());
 	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
-}
-
-/* Is the entry the one that we know, and still one to offload? */
-static bool entry_still_good(struct flows *flows, const struct flow *flow)
-{
-	struct ct_entry entry;
-
-	return !conntrack_lookup(flows->conntrack, &flow->direction[ORIGINAL].tuple, &entry) &&
-	       entry.id == flow->ct_id && judge_entry(&entry) == DAEMON_COUNTERS;
 }
 
 static void control_signal(struct flows *flows, struct flow *flow, const struct bpfw_signal *signal)
