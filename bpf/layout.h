@@ -163,6 +163,7 @@ struct bpfw_signal {
 	X(PARTIAL, "partial_checksum", "XDP: checksum left to hardware, cannot be moved") \
 	X(MTU, "mtu", "longer than the MTU of its route")                                 \
 	X(ADJUST, "adjust", "the kernel refused to trim or unshare the packet")           \
+	X(NO_EGRESS, "no_egress", "XDP: the egress device is gone")                       \
 	X(BLACKHOLE, "blackhole", "dropped: the route is a blackhole")                    \
 	X(SIGNAL, "signal", "signals sent to the daemon (not an exit)")                   \
 	X(SIGNAL_LOST, "signal_lost", "signals lost: ring buffer full (not an exit)")     \

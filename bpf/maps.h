@@ -51,6 +51,17 @@ struct {
 	__type(value, struct bpfw_port);
 } ports SEC(".maps");
 
+/*
+ * Devices that flows leave by, from XDP: key and value are the ifindex. Cheaper than
+ * bpf_redirect(), and it tells before the packet is touched when the device is gone.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} egresses SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);

@@ -8,8 +8,7 @@
 #ifndef BPFW_PACKET_H
 #define BPFW_PACKET_H
 
-#include "uapi.h"
-#include "layout.h"
+#include "maps.h"
 
 struct packet {
 	struct xdp_md *xdp; /* one of these two is NULL */
@@ -96,9 +95,19 @@ static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
 	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
-static __always_inline int packet_redirect(__u32 egress)
+/*
+ * Name the device that the packet is to leave by. It goes there when the program returns
+ * `verdict`; until then nothing has happened, so this comes before the packet is changed.
+ * Returns false if there is no such device any more.
+ */
+static __always_inline bool packet_aim(const struct packet *p, __u32 egress, int *verdict)
 {
-	return (int)bpf_redirect(egress, 0);
+	if (!p->xdp) {
+		*verdict = (int)bpf_redirect(egress, 0);
+		return true;
+	}
+	*verdict = (int)bpf_redirect_map(&egresses, egress, XDP_PASS);
+	return *verdict == XDP_REDIRECT;
 }
 
 static __always_inline int packet_pass(const struct packet *p)

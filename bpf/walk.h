@@ -137,6 +137,7 @@ static __always_inline int walk_ipv4(struct packet *p)
 	struct bpfw_flow4_key key;
 	struct bpfw_flow4 *flow;
 	int reason = parse_ipv4(p, &key);
+	int verdict;
 
 	if (reason != PARSE_OK)
 		return pass(p, reason);
@@ -164,9 +165,11 @@ static __always_inline int walk_ipv4(struct packet *p)
 	}
 	if (!packet_trim(p, ETH_HLEN + IPV4_HLEN + p->l4_header_len))
 		return pass(p, EXIT_ADJUST);
+	if (!packet_aim(p, flow->action.egress, &verdict))
+		return pass(p, EXIT_NO_EGRESS);
 	account(p, &flow->action);
 	rewrite_ipv4(p, flow);
-	return packet_redirect(flow->action.egress);
+	return verdict;
 }
 
 static __always_inline void ipv6_miss(const struct packet *p, const struct bpfw_flow6_key *key)
@@ -212,6 +215,7 @@ static __always_inline int walk_ipv6(struct packet *p)
 	struct bpfw_flow6_key key;
 	struct bpfw_flow6 *flow;
 	int reason = parse_ipv6(p, &key);
+	int verdict;
 
 	if (reason != PARSE_OK)
 		return pass(p, reason);
@@ -239,9 +243,11 @@ static __always_inline int walk_ipv6(struct packet *p)
 	}
 	if (!packet_trim(p, ETH_HLEN + IPV6_HLEN + p->l4_header_len))
 		return pass(p, EXIT_ADJUST);
+	if (!packet_aim(p, flow->action.egress, &verdict))
+		return pass(p, EXIT_NO_EGRESS);
 	account(p, &flow->action);
 	rewrite_ipv6(p, flow);
-	return packet_redirect(flow->action.egress);
+	return verdict;
 }
 
 static __always_inline int walk(struct packet *p)

@@ -274,7 +274,8 @@ static void tick(struct daemon *daemon)
 		datapath_undefer_candidates(&daemon->datapath);
 	daemon->routes_changed = false;
 	if (now >= daemon->next_review_ms) {
-		ports_review_targets(&daemon->ports, &daemon->links, on_target_lost, daemon);
+		ports_review_targets(&daemon->ports, &daemon->links, &daemon->datapath,
+				     on_target_lost, daemon);
 		daemon->next_review_ms = now + REVIEW_MS;
 	}
 	if (now >= daemon->next_reconcile_ms)

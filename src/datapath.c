@@ -191,6 +191,12 @@ int datapath_clear_port(struct datapath *datapath, uint32_t ifindex)
 	return bpf_map_delete_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex);
 }
 
+int datapath_add_egress(struct datapath *datapath, uint32_t ifindex)
+{
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.egresses), &ifindex,
+				   &ifindex, BPF_ANY);
+}
+
 uint64_t datapath_hash(const struct datapath *datapath, const struct tuple *tuple)
 {
 	if (tuple->family == AF_INET) {

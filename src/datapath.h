@@ -57,6 +57,9 @@ void datapath_read_signals(struct datapath *datapath);
 int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const uint8_t mac[6]);
 int datapath_clear_port(struct datapath *datapath, uint32_t ifindex);
 
+/* Let flows leave by this device from XDP. It is forgotten by itself when it is deleted. */
+int datapath_add_egress(struct datapath *datapath, uint32_t ifindex);
+
 /* Have the next packet of the tuple signalled, or none for a while. */
 void datapath_arm_candidate(struct datapath *datapath, const struct tuple *tuple);
 void datapath_defer_candidate(struct datapath *datapath, const struct tuple *tuple);

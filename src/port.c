@@ -390,18 +390,25 @@ static bool takes_xdp_frames(const struct port *ingress, uint32_t egress)
 	return bpf_xdp_query((int)ingress->ifindex, 0, &of_ingress) || !of_ingress.feature_flags;
 }
 
-bool port_can_redirect(const struct port *ingress, struct link *egress)
+bool port_can_redirect(const struct port *ingress, struct link *egress, struct datapath *datapath)
 {
-	if (ingress->mode != ATTACH_XDP)
-		return ingress->mode != ATTACH_NONE;
-	if (egress->xdp_target == XDP_TARGET_UNKNOWN)
+	if (ingress->mode == ATTACH_TCX || ingress->mode == ATTACH_CLSACT)
+		return true;
+	if (ingress->mode == ATTACH_NONE)
+		return false;
+	if (egress->xdp_target == XDP_TARGET_UNKNOWN) {
+		if (datapath_add_egress(datapath, egress->ifindex))
+			return false;
 		egress->xdp_target = takes_xdp_frames(ingress, egress->ifindex) ? XDP_TARGET_YES :
 										  XDP_TARGET_NO;
-	return egress->xdp_target == XDP_TARGET_YES;
+	}
+	/* Generic XDP sends an skb, as the stack would: any device will do. */
+	return ingress->mode == ATTACH_XDPGENERIC || egress->xdp_target == XDP_TARGET_YES;
 }
 
 void ports_review_targets(const struct ports *ports, const struct links *links,
-			  void (*lost)(void *context, uint32_t ifindex), void *context)
+			  struct datapath *datapath, void (*lost)(void *context, uint32_t ifindex),
+			  void *context)
 {
 	const struct port *ingress = NULL;
 
@@ -413,7 +420,7 @@ void ports_review_targets(const struct ports *ports, const struct links *links,
 			enum xdp_target before = link->xdp_target;
 
 			link->xdp_target = XDP_TARGET_UNKNOWN;
-			if (before == XDP_TARGET_YES && !port_can_redirect(ingress, link))
+			if (before == XDP_TARGET_YES && !port_can_redirect(ingress, link, datapath))
 				lost(context, link->ifindex);
 		}
 	}

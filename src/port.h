@@ -55,14 +55,15 @@ struct port *ports_find(struct ports *ports, uint32_t ifindex);
  * Can a frame that came in on this port be redirected to that device? Native XDP needs a
  * device that takes frames without an skb; elsewhere they would vanish.
  */
-bool port_can_redirect(const struct port *ingress, struct link *egress);
+bool port_can_redirect(const struct port *ingress, struct link *egress, struct datapath *datapath);
 
 /*
  * The answer changes without an event (GRO switched off at a veth's peer, say): ask again
  * for every device that was a target, and report those that are none any more.
  */
 void ports_review_targets(const struct ports *ports, const struct links *links,
-			  void (*lost)(void *context, uint32_t ifindex), void *context);
+			  struct datapath *datapath, void (*lost)(void *context, uint32_t ifindex),
+			  void *context);
 
 const char *attach_mode_name(enum attach_mode mode);
 
