@@ -29,6 +29,9 @@ static __always_inline __u8 control_judge(const struct packet *p, const struct b
 
 	if (p->tcp_flags & TCP_SYN || !is_tracked(other))
 		return CONTROL_ASK;
+	/* The other direction may have moved to where we do not see it. */
+	if ((__s32)(own->last_seen - other->last_seen) > (__s32)control_stale)
+		return CONTROL_ASK;
 	window = (__u32)other->window << (other->wscale & 15);
 	beyond = seq - other->ack;
 	if (p->tcp_flags & TCP_RST) {

@@ -11,6 +11,7 @@ const volatile __u64 candidate_seed = 0;
 const volatile __u32 candidate_mask = 0;      /* sets of candidates - 1 */
 const volatile __u32 candidate_threshold = 3; /* packets until the daemon is signalled */
 const volatile __u32 backoff_limit = 12;      /* a repeated signal waits 2^this jiffies at most */
+const volatile __u32 control_stale = 500;     /* jiffies after which a direction is old news */
 const volatile bool detect_partial = false;   /* XDP: packets may lack their checksum (veth) */
 
 /* Written by the daemon: jiffies64 until which the cache may be trusted. */

@@ -28,9 +28,8 @@ static __always_inline bool is_control(const struct packet *p)
 	       (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK)) != TCP_ACK;
 }
 
-/* The last word on a hit. Returns the reason to pass, or PARSE_OK to forward. */
-static __always_inline int check_hit(const struct packet *p, const struct bpfw_action *action,
-				     __u32 l3_header_len)
+/* Is the flow one for this packet? Returns the reason to pass, or PARSE_OK. */
+static __always_inline int check_hit(const struct packet *p, const struct bpfw_action *action)
 {
 	const struct ethhdr *eth = p->data;
 
@@ -40,8 +39,6 @@ static __always_inline int check_hit(const struct packet *p, const struct bpfw_a
 		return REASON(EXIT_OTHER_MAC);
 	if (action->verdict == FLOW_PASS)
 		return REASON(EXIT_FLOW_PASS);
-	if (packet_segment_len(p, l3_header_len) > action->mtu)
-		return REASON(EXIT_MTU);
 	return PARSE_OK;
 }
 
@@ -51,7 +48,8 @@ static __always_inline bool may_lack_checksum(const struct packet *p)
 	return p->xdp && detect_partial;
 }
 
-static __always_inline int check_ipv4(const struct packet *p)
+/* May the packet leave as it is? Returns the reason to pass, or PARSE_OK. */
+static __always_inline int check_ipv4(const struct packet *p, const struct bpfw_action *action)
 {
 	const struct iphdr *ip = p->data + ETH_HLEN;
 	const __sum16 *check = (void *)(ip + 1) + l4_check_offset(p);
@@ -60,21 +58,50 @@ static __always_inline int check_ipv4(const struct packet *p)
 		return REASON(EXIT_TRUNCATED);
 	if (!csum_ipv4_ok(ip))
 		return REASON(EXIT_IP_CHECKSUM);
+	if (packet_segment_len(p, IPV4_HLEN) > action->mtu)
+		return REASON(EXIT_MTU);
 	if (may_lack_checksum(p) && csum_looks_partial4(ip, p->l3_len - IPV4_HLEN, *check))
 		return REASON(EXIT_PARTIAL);
 	return PARSE_OK;
 }
 
-static __always_inline int check_ipv6(const struct packet *p)
+static __always_inline int check_ipv6(const struct packet *p, const struct bpfw_action *action)
 {
 	const struct ipv6hdr *ip6 = p->data + ETH_HLEN;
 	const __sum16 *check = (void *)(ip6 + 1) + l4_check_offset(p);
 
 	if ((void *)(ip6 + 1) > p->data_end || (void *)(check + 1) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
+	if (packet_segment_len(p, IPV6_HLEN) > action->mtu)
+		return REASON(EXIT_MTU);
 	if (may_lack_checksum(p) && csum_looks_partial6(ip6, p->l3_len - IPV6_HLEN, *check))
 		return REASON(EXIT_PARTIAL);
 	return PARSE_OK;
+}
+
+/*
+ * The flow is active, and its TCP has come this far. That holds for a packet that is left
+ * to the stack as well: what control_judge() goes by must not be older than the flow.
+ */
+static __always_inline void track(const struct packet *p, struct bpfw_action *action)
+{
+	action->last_seen = p->now;
+	if (p->protocol == IPPROTO_TCP) {
+		action->seq_end = p->seq_end;
+		action->ack = p->ack;
+		action->window = p->window;
+	}
+}
+
+/* A packet of a flow that the stack has to forward. */
+static __always_inline int pass_tracked(const struct packet *p, struct bpfw_action *action,
+					enum exit_reason reason)
+{
+	if (reason != EXIT_IP_CHECKSUM) {
+		track(p, action);
+		action->flags |= FLOW_TRACKED;
+	}
+	return pass(p, reason);
 }
 
 /*
@@ -84,14 +111,9 @@ static __always_inline int check_ipv6(const struct packet *p)
  */
 static __always_inline void account(const struct packet *p, struct bpfw_action *action)
 {
-	action->last_seen = p->now;
+	track(p, action);
 	action->packets++;
 	action->bytes += p->l3_len;
-	if (p->protocol == IPPROTO_TCP) {
-		action->seq_end = p->seq_end;
-		action->ack = p->ack;
-		action->window = p->window;
-	}
 }
 
 static __always_inline void ipv4_miss(const struct packet *p, const struct bpfw_flow4_key *key)
@@ -152,12 +174,12 @@ static __always_inline int walk_ipv4(struct packet *p)
 		ipv4_miss(p, &key);
 		return pass(p, EXIT_MISS);
 	}
-	reason = check_hit(p, &flow->action, IPV4_HLEN);
+	reason = check_hit(p, &flow->action);
 	if (reason != PARSE_OK)
 		return pass(p, reason);
-	reason = check_ipv4(p);
+	reason = check_ipv4(p, &flow->action);
 	if (reason != PARSE_OK)
-		return pass(p, reason);
+		return pass_tracked(p, &flow->action, reason);
 	if (flow->action.verdict == FLOW_DROP) {
 		account(p, &flow->action);
 		count_exit(EXIT_BLACKHOLE);
@@ -230,12 +252,12 @@ static __always_inline int walk_ipv6(struct packet *p)
 		ipv6_miss(p, &key);
 		return pass(p, EXIT_MISS);
 	}
-	reason = check_hit(p, &flow->action, IPV6_HLEN);
+	reason = check_hit(p, &flow->action);
 	if (reason != PARSE_OK)
 		return pass(p, reason);
-	reason = check_ipv6(p);
+	reason = check_ipv6(p, &flow->action);
 	if (reason != PARSE_OK)
-		return pass(p, reason);
+		return pass_tracked(p, &flow->action, reason);
 	if (flow->action.verdict == FLOW_DROP) {
 		account(p, &flow->action);
 		count_exit(EXIT_BLACKHOLE);

@@ -176,6 +176,20 @@ static bool get_tuple(const nfct *object, const struct tuple_attributes *attribu
 	return true;
 }
 
+/*
+ * The window scale of a sender. An entry that was picked up in mid-connection (the kernel
+ * makes such ones liberal) does not know it: then the largest there is (RFC 7323).
+ */
+static uint8_t window_scale(const nfct *object, enum nf_conntrack_attr scale,
+			    enum nf_conntrack_attr flags)
+{
+	uint8_t known = nfct_get_attr_u8(object, flags);
+
+	if (known & IP_CT_TCP_FLAG_WINDOW_SCALE)
+		return nfct_get_attr_u8(object, scale);
+	return known & IP_CT_TCP_FLAG_BE_LIBERAL ? 14 : 0;
+}
+
 /* A TCP or UDP entry out of a message; false for everything else. */
 static bool parse_entry(const struct nlmsghdr *message, struct ct_entry *entry)
 {
@@ -194,8 +208,8 @@ static bool parse_entry(const struct nlmsghdr *message, struct ct_entry *entry)
 		      nfct_get_attr_u16(object, ATTR_ORIG_ZONE) |
 		      nfct_get_attr_u16(object, ATTR_REPL_ZONE);
 	entry->tcp_state = nfct_get_attr_u8(object, ATTR_TCP_STATE);
-	entry->wscale[0] = nfct_get_attr_u8(object, ATTR_TCP_WSCALE_ORIG);
-	entry->wscale[1] = nfct_get_attr_u8(object, ATTR_TCP_WSCALE_REPL);
+	entry->wscale[0] = window_scale(object, ATTR_TCP_WSCALE_ORIG, ATTR_TCP_FLAGS_ORIG);
+	entry->wscale[1] = window_scale(object, ATTR_TCP_WSCALE_REPL, ATTR_TCP_FLAGS_REPL);
 	entry->helper = nfct_attr_is_set(object, ATTR_HELPER_NAME) > 0;
 	return true;
 }

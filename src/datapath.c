@@ -14,6 +14,9 @@
 /* A tuple that is refused again and again is signalled this rarely. */
 #define BACKOFF_LIMIT_S 16
 
+/* A FIN or RST is not judged by an acknowledgement that is so much older than its flow. */
+#define CONTROL_STALE_S 5
+
 static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
 {
 	/* The verifier's log comes at the level of a warning. */
@@ -41,6 +44,7 @@ static int configure(struct datapath *datapath, const struct datapath_config *co
 	skeleton->rodata->candidate_seed = datapath->candidate_seed;
 	skeleton->rodata->candidate_mask = datapath->candidate_mask;
 	skeleton->rodata->backoff_limit = backoff_limit(datapath->clock.hz);
+	skeleton->rodata->control_stale = (uint32_t)(datapath->clock.hz * CONTROL_STALE_S);
 	skeleton->rodata->detect_partial = config->detect_partial;
 	bpf_program__set_autoload(skeleton->progs.bpfw_xdp, config->want_xdp);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc, config->want_tc);
