@@ -138,7 +138,7 @@ static __always_inline void ipv4_control(const struct packet *p, const struct bp
 	struct bpfw_flow4 *other;
 	__u8 verdict;
 
-	if (!flow || flow->action.verdict == FLOW_PASS)
+	if (!flow || (flow->action.verdict == FLOW_PASS && !(p->tcp_flags & TCP_SYN)))
 		return;
 	flow4_reverse_key(&reverse, flow, key->protocol);
 	other = bpf_map_lookup_elem(&flows4, &reverse);
@@ -216,7 +216,7 @@ static __always_inline void ipv6_control(const struct packet *p, const struct bp
 	struct bpfw_flow6 *other;
 	__u8 verdict;
 
-	if (!flow || flow->action.verdict == FLOW_PASS)
+	if (!flow || (flow->action.verdict == FLOW_PASS && !(p->tcp_flags & TCP_SYN)))
 		return;
 	flow6_reverse_key(&reverse, flow, key->protocol);
 	other = bpf_map_lookup_elem(&flows6, &reverse);

@@ -29,6 +29,13 @@
 #define FORGED_WATCH_MS 3000
 #define FORGED_REPEAT_MS 1000
 
+/* Time for a new connection to show that it has taken over a reset one's ports. */
+#define RESET_GRACE_MS 250
+
+/* As in the TCP header */
+#define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_RST 0x04
+
 /* Settings of the namespace are read anew when they are needed and older than this. */
 #define TIMEOUTS_FRESH_MS 5000
 
@@ -313,6 +320,18 @@ static uint64_t idle_ms(const struct flows *flows, const struct flow *flow, uint
 	return idle;
 }
 
+/* Has an end of the connection been seen (control_close() of the BPF side)? */
+static bool is_closing(const struct flows *flows, const struct flow *flow)
+{
+	struct bpfw_action action;
+
+	for (size_t i = 0; i < DIRECTIONS; i++)
+		if (flow->direction[i].ingress &&
+		    read_action(flows, &flow->direction[i], &action) && action.verdict == FLOW_PASS)
+			return true;
+	return false;
+}
+
 /*
  * Bring the entry's timeout to what it would be had the stack seen every packet. The
  * stack may have seen later ones than the fast path (too long for the MTU, or of a
@@ -340,16 +359,47 @@ static bool sync_expiry(struct flows *flows, struct flow *flow, uint64_t now, ui
 	return true;
 }
 
-/* Conntrack took a forged FIN or RST for genuine, or did so in part: undo that. */
-static void repair_entry(struct flows *flows, struct flow *flow, uint64_t now)
+/*
+ * Conntrack may have taken a forged FIN or RST for genuine, or cut the timeout short on
+ * account of it: undo that. Returns false when the flow has ended after all.
+ */
+static bool repair_entry(struct flows *flows, struct flow *flow, uint64_t now)
 {
-	uint64_t active = now - idle_ms(flows, flow, now);
+	uint64_t expires = now - idle_ms(flows, flow, now);
+	struct ct_change change = { 0 };
+	struct ct_entry entry;
 
+	if (conntrack_lookup(flows->conntrack, &flow->direction[ORIGINAL].tuple, &entry) ||
+	    entry.id != flow->ct_id || is_closing(flows, flow))
+		return false;
 	flow->timeout_s = timeout_of(flows, flow, now);
-	set_expiry(flows, flow, now, active + flow->timeout_s * 1000ULL,
-		   (struct ct_change){ .flags = CT_SET_TCP_STATE | CT_SET_LIBERAL,
-				       .tcp_state = TCP_CONNTRACK_ESTABLISHED });
+	expires += flow->timeout_s * 1000ULL;
+	if (entry.tcp_state != TCP_CONNTRACK_ESTABLISHED)
+		change = (struct ct_change){ .flags = CT_SET_TCP_STATE | CT_SET_LIBERAL,
+					     .tcp_state = TCP_CONNTRACK_ESTABLISHED };
+	else if (expires <= now + entry.timeout * 1000ULL + EXPIRY_SLACK_MS)
+		return true;
+	set_expiry(flows, flow, now, expires, change);
 	count(flows, COUNT_REPAIRED);
+	return true;
+}
+
+/*
+ * A while after a genuine RST, and no SYN since: conntrack's own window may have been too
+ * old to accept it (control.h), so its entry is closed as the kernel would have done.
+ * Not at once, lest a new connection with the same ports be closed in its handshake.
+ */
+static void close_entry(struct flows *flows, struct flow *flow, uint64_t now)
+{
+	const struct ct_change change = {
+		.flags = CT_SET_TCP_STATE | CT_SET_TIMEOUT,
+		.tcp_state = TCP_CONNTRACK_CLOSE,
+		.timeout = flows->timeouts[CT_TIMEOUT_TCP_CLOSE],
+	};
+
+	freshen_timeouts(flows, now);
+	if (entry_still_good(flows, flow))
+		conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
 }
 
 /* ---- Deadlines -------------------------------------------------------------- */
@@ -383,8 +433,16 @@ static void run_deadline(struct flows *flows, struct flow *flow, uint64_t now)
 	uint64_t limit = is_tcp(flow) ? flows->tcp_idle_ms : flows->udp_idle_ms;
 	uint64_t idle = idle_ms(flows, flow, now);
 
+	if (flow->reset_ms) {
+		close_entry(flows, flow, now);
+		remove_flow(flows, flow, COUNT_CLOSED);
+		return;
+	}
 	if (flow->forged_ms) {
-		repair_entry(flows, flow, now);
+		if (!repair_entry(flows, flow, now)) {
+			remove_flow(flows, flow, COUNT_CLOSED);
+			return;
+		}
 		if (now - flow->forged_ms > FORGED_WATCH_MS)
 			flow->forged_ms = 0;
 	}
@@ -657,39 +715,34 @@ static void candidate_signal(struct flows *flows, const struct tuple *tuple, uin
 
 /* ---- TCP control segments --------------------------------------------------- */
 
-/* A genuine RST: conntrack's own window is too old to accept it (control.h). */
-static void close_entry(struct flows *flows, struct flow *flow)
+static void reset_signal(struct flows *flows, struct flow *flow)
 {
-	const struct ct_change change = {
-		.flags = CT_SET_TCP_STATE | CT_SET_TIMEOUT,
-		.tcp_state = TCP_CONNTRACK_CLOSE,
-		.timeout = flows->timeouts[CT_TIMEOUT_TCP_CLOSE],
-	};
+	if (flow->reset_ms)
+		return;
+	flow->reset_ms = clock_ms();
+	deadline_set(&flows->deadlines, &flow->deadline, flow->reset_ms + RESET_GRACE_MS);
+}
 
-	freshen_timeouts(flows, clock_ms());
-	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+static void forged_signal(struct flows *flows, struct flow *flow)
+{
+	flow->forged_ms = clock_ms();
+	deadline_set(&flows->deadlines, &flow->deadline, flow->forged_ms);
 }
 
 static void control_signal(struct flows *flows, struct flow *flow, const struct bpfw_signal *signal)
 {
-	bool reset = signal->tcp_flags & 0x04; /* RST, as in the header */
-	bool syn = signal->tcp_flags & 0x02;
+	bool reset = signal->tcp_flags & TCP_FLAG_RST;
+	bool syn = signal->tcp_flags & TCP_FLAG_SYN;
 
-	switch (signal->verdict) {
-	case CONTROL_GENUINE:
-		if (reset)
-			close_entry(flows, flow);
+	if (flow->reset_ms && syn)
+		forget_flow(flows, flow); /* the ports are in use again */
+	else if (signal->verdict == CONTROL_GENUINE && reset)
+		reset_signal(flows, flow);
+	else if (signal->verdict == CONTROL_FORGED)
+		forged_signal(flows, flow);
+	/* Else conntrack has seen as much as we have: what it makes of it is the truth. */
+	else if (!syn || !entry_still_good(flows, flow))
 		remove_flow(flows, flow, COUNT_CLOSED);
-		break;
-	case CONTROL_FORGED:
-		flow->forged_ms = clock_ms();
-		deadline_set(&flows->deadlines, &flow->deadline, flow->forged_ms);
-		break;
-	default:
-		/* Conntrack has seen as much as we have: what it makes of it is the truth. */
-		if (!syn || !entry_still_good(flows, flow))
-			remove_flow(flows, flow, COUNT_CLOSED);
-	}
 }
 
 void flows_signal(struct flows *flows, const struct bpfw_signal *signal)
@@ -727,9 +780,10 @@ static void entry_closing(struct flows *flows, struct flow *flow)
 {
 	uint64_t now = clock_ms();
 
-	if (flow->forged_ms && now - flow->forged_ms < FORGED_WATCH_MS)
-		repair_entry(flows, flow, now);
-	else if (!entry_still_good(flows, flow))
+	if (flow->forged_ms && now - flow->forged_ms < FORGED_WATCH_MS &&
+	    repair_entry(flows, flow, now))
+		return;
+	if (!entry_still_good(flows, flow))
 		remove_flow(flows, flow, COUNT_CLOSED);
 }
 

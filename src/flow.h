@@ -43,6 +43,7 @@ struct flow {
 	uint64_t learned_ms;
 	uint64_t expires_ms;   /* when conntrack drops the entry, as it was told last */
 	uint64_t forged_ms;    /* when a forged FIN or RST was seen last, 0 never */
+	uint64_t reset_ms;     /* when a genuine RST was seen, 0 never; packets pass since */
 	uint32_t seen_in_dump; /* number of the last dump that had it */
 };
 
