@@ -130,6 +130,15 @@ static __always_inline void ipv4_miss(const struct packet *p, const struct bpfw_
 	bpf_ringbuf_submit(signal, 0);
 }
 
+/* A closing flow has had its say; only a SYN is news, as it takes over the ports. */
+static __always_inline bool is_worth_judging(const struct packet *p,
+					     const struct bpfw_action *action)
+{
+	if (action->verdict == FLOW_PASS)
+		return p->tcp_flags & TCP_SYN;
+	return p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST);
+}
+
 static __always_inline void ipv4_control(const struct packet *p, const struct bpfw_flow4_key *key)
 {
 	struct bpfw_flow4 *flow = bpf_map_lookup_elem(&flows4, key);
@@ -138,7 +147,7 @@ static __always_inline void ipv4_control(const struct packet *p, const struct bp
 	struct bpfw_flow4 *other;
 	__u8 verdict;
 
-	if (!flow || (flow->action.verdict == FLOW_PASS && !(p->tcp_flags & TCP_SYN)))
+	if (!flow || !is_worth_judging(p, &flow->action))
 		return;
 	flow4_reverse_key(&reverse, flow, key->protocol);
 	other = bpf_map_lookup_elem(&flows4, &reverse);
@@ -185,10 +194,10 @@ static __always_inline int walk_ipv4(struct packet *p)
 		count_exit(EXIT_BLACKHOLE);
 		return packet_drop(p);
 	}
-	if (!packet_trim(p, ETH_HLEN + IPV4_HLEN + p->l4_header_len))
-		return pass(p, EXIT_ADJUST);
 	if (!packet_aim(p, flow->action.egress, &verdict))
 		return pass(p, EXIT_NO_EGRESS);
+	if (!packet_trim(p, ETH_HLEN + IPV4_HLEN + p->l4_header_len))
+		return pass(p, EXIT_ADJUST);
 	account(p, &flow->action);
 	rewrite_ipv4(p, flow);
 	return verdict;
@@ -216,7 +225,7 @@ static __always_inline void ipv6_control(const struct packet *p, const struct bp
 	struct bpfw_flow6 *other;
 	__u8 verdict;
 
-	if (!flow || (flow->action.verdict == FLOW_PASS && !(p->tcp_flags & TCP_SYN)))
+	if (!flow || !is_worth_judging(p, &flow->action))
 		return;
 	flow6_reverse_key(&reverse, flow, key->protocol);
 	other = bpf_map_lookup_elem(&flows6, &reverse);
@@ -263,10 +272,10 @@ static __always_inline int walk_ipv6(struct packet *p)
 		count_exit(EXIT_BLACKHOLE);
 		return packet_drop(p);
 	}
-	if (!packet_trim(p, ETH_HLEN + IPV6_HLEN + p->l4_header_len))
-		return pass(p, EXIT_ADJUST);
 	if (!packet_aim(p, flow->action.egress, &verdict))
 		return pass(p, EXIT_NO_EGRESS);
+	if (!packet_trim(p, ETH_HLEN + IPV6_HLEN + p->l4_header_len))
+		return pass(p, EXIT_ADJUST);
 	account(p, &flow->action);
 	rewrite_ipv6(p, flow);
 	return verdict;

@@ -366,28 +366,43 @@ static int open_sources(struct daemon *daemon)
 
 /* ---- Start and end ---------------------------------------------------------- */
 
-static bool has_capability(uint64_t effective, int capability)
-{
-	return effective & 1ULL << capability;
-}
+struct capability {
+	const char *name;
+	int number;
+	bool in_sys_admin; /* was part of CAP_SYS_ADMIN before 5.8, which still covers it */
+};
+
+/* The verifier takes the programs' pointer arithmetic from those with CAP_PERFMON only. */
+static const struct capability needed[] = {
+	{ "CAP_BPF", CAP_BPF, true },
+	{ "CAP_PERFMON", CAP_PERFMON, true },
+	{ "CAP_NET_ADMIN", CAP_NET_ADMIN, false },
+};
 
 static int check_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { 0 };
+	char missing[64] = "";
 	uint64_t effective;
-	bool bpf, net;
 
 	if (syscall(SYS_capget, &header, data))
 		return -errno;
 	effective = (uint64_t)data[1].effective << 32 | data[0].effective;
-	bpf = has_capability(effective, CAP_BPF) || has_capability(effective, CAP_SYS_ADMIN);
-	net = has_capability(effective, CAP_NET_ADMIN);
-	if (bpf && net)
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		const uint64_t enough = 1ULL << needed[i].number | (uint64_t)needed[i].in_sys_admin
+									   << CAP_SYS_ADMIN;
+		size_t len = strlen(missing);
+
+		if (!(effective & enough))
+			snprintf(missing + len, sizeof(missing) - len, "%s%s", len ? ", " : "",
+				 needed[i].name);
+	}
+	if (!missing[0])
 		return 0;
-	log_error("no %s%s%s: run bpfw as root, or give it the capabilities CAP_BPF and "
-		  "CAP_NET_ADMIN",
-		  bpf ? "" : "CAP_BPF", !bpf && !net ? " and no " : "", net ? "" : "CAP_NET_ADMIN");
+	log_error("missing capabilities: %s; run bpfw as root, or give it CAP_BPF, CAP_PERFMON "
+		  "and CAP_NET_ADMIN",
+		  missing);
 	return -EPERM;
 }
 
@@ -418,12 +433,12 @@ static int open_kernel(struct daemon *daemon)
 	return 0;
 }
 
-/* Four slots per flow, so that candidates hardly ever push each other out. */
+/* One slot for each direction of a flow, so that those of existing entries fit at the start. */
 static uint32_t candidate_sets(uint32_t max_flows)
 {
 	uint32_t sets = 1024;
 
-	while (sets * CANDIDATE_WAYS < max_flows && sets < 1U << 18)
+	while (sets * CANDIDATE_WAYS < max_flows * DIRECTIONS && sets < 1U << 18)
 		sets *= 2;
 	return sets;
 }

@@ -106,10 +106,12 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 	if (!err)
 		err = read_clock(datapath);
 	if (err) {
-		log_error("cannot load the BPF programs: %s; --log-level debug shows the "
-			  "verifier's log, and a kernel from 5.10 on with CONFIG_BPF_SYSCALL "
-			  "is needed",
-			  strerror(-err));
+		log_error("cannot load the BPF programs: %s; %s", strerror(-err),
+			  err == -EPERM || err == -EACCES ?
+				  "the kernel does not allow it (capabilities, lockdown), or its "
+				  "verifier refused: see --log-level debug" :
+				  "a kernel from 5.10 on with CONFIG_BPF_SYSCALL is needed; "
+				  "--log-level debug says more");
 		return err;
 	}
 	datapath->maps.flows4 = bpf_map__fd(datapath->skeleton->maps.flows4);

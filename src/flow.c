@@ -391,15 +391,16 @@ static bool repair_entry(struct flows *flows, struct flow *flow, uint64_t now)
  */
 static void close_entry(struct flows *flows, struct flow *flow, uint64_t now)
 {
-	const struct ct_change change = {
+	struct ct_change change = {
 		.flags = CT_SET_TCP_STATE | CT_SET_TIMEOUT,
 		.tcp_state = TCP_CONNTRACK_CLOSE,
-		.timeout = flows->timeouts[CT_TIMEOUT_TCP_CLOSE],
 	};
 
+	if (!entry_still_good(flows, flow))
+		return;
 	freshen_timeouts(flows, now);
-	if (entry_still_good(flows, flow))
-		conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+	change.timeout = flows->timeouts[CT_TIMEOUT_TCP_CLOSE];
+	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
 }
 
 /* ---- Deadlines -------------------------------------------------------------- */

@@ -285,23 +285,61 @@ static int explain_xdp(const struct port *port, int err)
 	return err;
 }
 
-/* XDP native where the driver can, else TC. A program of somebody else's is said to be there. */
+/* XDP native where the driver can, unless a program of somebody else's is there. */
 static int attach_auto(struct port *port, const struct datapath *datapath)
 {
 	uint32_t id = attached_xdp(port->ifindex);
 	char program[96];
 
-	if (!id && !attach_xdp(port, datapath, ATTACH_XDP))
-		return 0;
-	if (id) {
-		describe_program(id, program, sizeof(program));
-		log_warn("interface '%s': the XDP %s is attached there: using TC", port->name,
-			 program);
-	}
-	return attach_tc(port, datapath);
+	if (!id)
+		return attach_xdp(port, datapath, ATTACH_XDP);
+	describe_program(id, program, sizeof(program));
+	log_warn("interface '%s': the XDP %s is attached there: using TC", port->name, program);
+	return -EBUSY;
 }
 
-static int attach_port(struct port *port, const struct datapath *datapath)
+static int attach_tc_logged(struct port *port, const struct datapath *datapath)
+{
+	int err = attach_tc(port, datapath);
+
+	if (err)
+		log_error("interface '%s': cannot attach at TC: %s; it needs tcx (Linux 6.6) or "
+			  "the clsact qdisc (kmod-sched-core, kmod-sched-bpf)",
+			  port->name, strerror(-err));
+	return err;
+}
+
+static void detach_xdp(struct port *port)
+{
+	if (port->link_fd >= 0)
+		close(port->link_fd);
+	port->link_fd = -1;
+	port->mode = ATTACH_NONE;
+}
+
+/*
+ * What comes in by XDP can leave only by devices that take XDP's frames. So one interface
+ * that cannot do XDP moves all the automatic ones to TC, lest each flow be offloaded in one
+ * direction only.
+ */
+static int move_auto_to_tc(struct ports *ports, const struct datapath *datapath)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		struct port *port = &ports->port[i];
+		int err;
+
+		if (port->hook != HOOK_AUTO || port->lock_fd < 0)
+			continue;
+		detach_xdp(port);
+		err = attach_tc_logged(port, datapath);
+		if (err)
+			return err;
+	}
+	ports->auto_is_tc = true;
+	return 0;
+}
+
+static int attach_port(struct ports *ports, struct port *port, const struct datapath *datapath)
 {
 	int err = lock_port(port);
 
@@ -318,17 +356,13 @@ static int attach_port(struct port *port, const struct datapath *datapath)
 				 port->hook == HOOK_XDP ? ATTACH_XDP : ATTACH_XDPGENERIC);
 		return err ? explain_xdp(port, err) : 0;
 	case HOOK_AUTO:
+		if (ports->auto_is_tc)
+			return attach_tc_logged(port, datapath);
 		err = attach_auto(port, datapath);
-		break;
-	case HOOK_TC:
-		err = attach_tc(port, datapath);
-		break;
+		return err ? move_auto_to_tc(ports, datapath) : 0;
+	default:
+		return attach_tc_logged(port, datapath);
 	}
-	if (err)
-		log_error("interface '%s': cannot attach at TC: %s; it needs tcx (Linux 6.6) or "
-			  "the clsact qdisc (kmod-sched-core, kmod-sched-bpf)",
-			  port->name, strerror(-err));
-	return err;
 }
 
 int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links)
@@ -336,7 +370,7 @@ int ports_attach(struct ports *ports, struct datapath *datapath, const struct li
 	for (size_t i = 0; i < ports->count; i++) {
 		struct port *port = &ports->port[i];
 		const struct link *link = links_find(links, port->ifindex);
-		int err = attach_port(port, datapath);
+		int err = attach_port(ports, port, datapath);
 
 		if (!err && link)
 			err = datapath_set_port(datapath, port->ifindex, link->mac);

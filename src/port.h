@@ -33,6 +33,7 @@ struct port {
 struct ports {
 	struct port port[MAX_INTERFACES];
 	size_t count;
+	bool auto_is_tc; /* an interface that cannot do XDP is among the automatic ones */
 };
 
 /* What the interface takes, before anything is loaded. Returns 0 or -errno, logged. */
