@@ -199,7 +199,7 @@ struct bpfw_exit_counters {
 	X(EVENTS_LOST, "events_lost", "times that conntrack events were lost")              \
 	X(NO_ENTRY, "refused_no_entry", "candidates without a conntrack entry")             \
 	X(NOT_ESTABLISHED, "refused_not_established", "TCP not ESTABLISHED")                \
-	X(UNREPLIED, "refused_unreplied", "UDP without a reply so far")                     \
+	X(UNREPLIED, "refused_unreplied", "no packet of the opposite direction so far")     \
 	X(HELPER, "refused_helper", "conntrack helper or sequence adjustment")              \
 	X(ZONE, "refused_zone", "in a conntrack zone")                                      \
 	X(KERNEL_OFFLOAD, "refused_kernel_offload", "in a flowtable of the kernel's")       \

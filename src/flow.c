@@ -249,10 +249,13 @@ static enum daemon_counter judge_entry(const struct ct_entry *entry)
 		return COUNT_KERNEL_OFFLOAD;
 	if (!(entry->status & IPS_CONFIRMED) || entry->status & IPS_DYING)
 		return COUNT_NO_ENTRY;
-	if (entry->original.protocol == IPPROTO_TCP)
-		return entry->tcp_state == TCP_CONNTRACK_ESTABLISHED ? DAEMON_COUNTERS :
-								       COUNT_NOT_ESTABLISHED;
-	return entry->status & IPS_SEEN_REPLY ? DAEMON_COUNTERS : COUNT_UNREPLIED;
+	/* Conntrack picks up a lone ACK as ESTABLISHED (tcp_loose): it takes two to have a flow. */
+	if (!(entry->status & IPS_SEEN_REPLY))
+		return COUNT_UNREPLIED;
+	if (entry->original.protocol == IPPROTO_TCP &&
+	    entry->tcp_state != TCP_CONNTRACK_ESTABLISHED)
+		return COUNT_NOT_ESTABLISHED;
+	return DAEMON_COUNTERS;
 }
 
 /* The flow's entry; false if it is gone, another one's by now, or not to be offloaded. */
