@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Wrong usage and bad input: each its own message on stderr, its exit status, nothing attached."""
+
+import fcntl
+import os
+import re
+import shutil
+import struct
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "net"))
+
+from netlab import HOOKS, Lab, Skip, attachments, binary, equal, expect, main, test  # noqa: E402
+from netlab import wait_until  # noqa: E402
+from netlab.bpfw import SANITIZER, environment  # noqa: E402
+
+FAILURE, USAGE = 1, 2
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 1, 0x1000
+
+
+def call(lab, *words, before=(), **env):
+    """Run bpfw in the router's namespace until it ends."""
+    command = ["nsenter", f"--net={lab.router.path}", *before, binary(), *words]
+    done = lab.router.run(*command, check=False, env=environment(**env))
+    expect(not SANITIZER.search(done.stderr), f"sanitizer report:\n{done.stderr}")
+    return done
+
+
+def rejects(context, words, status, *named, lab=None, **how):
+    """bpfw refuses: this exit status, one of its own messages, every one of the words named."""
+    lab = lab or context.keep(Lab())
+    before = attachments(lab.router)
+    done = call(lab, *words, **how)
+    said = f"exit {done.returncode}, stdout {done.stdout!r}, stderr {done.stderr!r}"
+    equal(done.returncode, status, said)
+    expect(done.stderr.strip(), f"says nothing: {said}")
+    equal(done.stdout, "", f"a message belongs on stderr; {said}")
+    expect("ready" not in done.stderr, said)
+    for name in named:
+        expect(re.search(name, done.stderr, re.IGNORECASE), f"{name!r} is not named: {said}")
+    equal(attachments(lab.router), before, "attached programs")
+    context.note(done.stderr.strip())
+    return done
+
+
+@test("help", "version")
+def informs(context, option):
+    done = call(context.keep(Lab()), f"--{option}")
+    equal(done.returncode, 0, f"exit status of --{option}")
+    equal(done.stderr, "", "stderr")
+    wanted = (["--hook", "--iface", "--max-flows", "--tcp-idle", "--udp-idle", "--log-level",
+               "--help", "--version", "flows", "stats"] if option == "help" else ["bpfw"])
+    for word in wanted:
+        expect(word in done.stdout, f"{word} is missing in:\n{done.stdout}")
+    expect(option == "help" or re.match(r"bpfw \S*\d\S*\n", done.stdout),
+           f"no version: {done.stdout}")
+
+
+USAGE_ERRORS = {
+    "no arguments": ([], []),
+    "no interface": (["--hook", "tc"], ["--iface"]),
+    "unknown option": (["--hook", "tc", "--iface", "lan0", "--frobnicate"], ["frobnicate"]),
+    "unknown hook": (["--hook", "nfqueue", "--iface", "lan0"], ["nfqueue"]),
+    "unknown hook of an interface": (["--iface", "lan0:nfqueue"], ["nfqueue"]),
+    "unknown command": (["frobnicate"], ["frobnicate"]),
+    "option without value": (["--iface"], ["--iface"]),
+    "empty interface": (["--iface", ""], ["--iface"]),
+    "interface named twice": (["--iface", "lan0", "--iface", "lan0"], ["lan0", "twice"]),
+    "interface twice in a list": (["--iface", "lan0,wan0,lan0"], ["lan0", "twice"]),
+    "max-flows 0": (["--iface", "lan0", "--max-flows", "0"], ["max-flows"]),
+    "max-flows negative": (["--iface", "lan0", "--max-flows", "-5"], ["max-flows"]),
+    "max-flows no number": (["--iface", "lan0", "--max-flows", "12x"], ["max-flows", "12x"]),
+    "max-flows too large": (["--iface", "lan0", "--max-flows", "99999999999999"], ["max-flows"]),
+    "tcp-idle 0": (["--iface", "lan0", "--tcp-idle", "0"], ["tcp-idle"]),
+    "udp-idle no number": (["--iface", "lan0", "--udp-idle", "soon"], ["udp-idle", "soon"]),
+    "unknown log level": (["--iface", "lan0", "--log-level", "loud"], ["loud"]),
+    "interface name too long": (["--iface", "an-interface-name-too-long"], ["an-interface-name"]),
+}
+
+
+@test(*USAGE_ERRORS)
+def usage_error(context, name):
+    words, named = USAGE_ERRORS[name]
+    rejects(context, words, USAGE, *named)
+
+
+@test(*HOOKS)
+def unknown_interface(context, hook):
+    rejects(context, ["--hook", hook, "--iface", "nosuch0"], FAILURE, "nosuch0")
+
+
+@test(*HOOKS)
+def second_interface_is_unknown(context, hook):
+    """The first one is good; nothing may stay attached to it."""
+    rejects(context, ["--hook", hook, "--iface", "lan0", "--iface", "nosuch0"], FAILURE, "nosuch0")
+
+
+@test(*HOOKS)
+def loopback(context, hook):
+    rejects(context, ["--hook", hook, "--iface", "lan0", "--iface", "lo"], FAILURE, r"\blo\b",
+            "loopback")
+
+
+def make_tun(lab, name):
+    """A tun device: its frames have no Ethernet header. It lives as long as the file."""
+    with lab.router.enter():
+        try:
+            file = open("/dev/net/tun", "r+b", buffering=0)
+        except OSError as error:
+            raise Skip(f"/dev/net/tun: {error.strerror}") from None
+        fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+    lab.router.ip(f"link set {name} up")
+    return file
+
+
+@test(*HOOKS)
+def device_without_ethernet_header(context, hook):
+    lab = context.keep(Lab())
+    context.keep(make_tun(lab, "tun7"))
+    rejects(context, ["--hook", hook, "--iface", "lan0", "--iface", "tun7"], FAILURE, "tun7",
+            lab=lab)
+
+
+def without(*capabilities):
+    """A command that drops capabilities before it runs the rest."""
+    if not shutil.which("setpriv"):
+        raise Skip("setpriv is not installed")
+    dropped = ",".join(f"-{name}" for name in capabilities)
+    return ["setpriv", "--bounding-set", dropped, "--inh-caps", dropped]
+
+
+MISSING = {
+    "CAP_NET_ADMIN": (["net_admin"], ["CAP_NET_ADMIN"]),
+    # CAP_SYS_ADMIN stands in for CAP_BPF, so both have to go.
+    "CAP_BPF": (["bpf", "sys_admin"], ["CAP_BPF"]),
+    "all": (["bpf", "sys_admin", "net_admin", "perfmon"], ["CAP_"]),
+}
+
+
+@test(*[(name, hook) for name in MISSING for hook in ("tc", "xdp")])
+def missing_capability(context, name, hook):
+    capabilities, named = MISSING[name]
+    rejects(context, ["--hook", hook, "--iface", "lan0"], FAILURE, *named,
+            before=without(*capabilities))
+
+
+@test("flows", "stats")
+def nothing_runs_here(context, command):
+    """A question to an instance that is not there is a failure with a reason."""
+    rejects(context, [command], FAILURE, "bpfw")
+    rejects(context, [command, "--frobnicate"], USAGE, "frobnicate")
+
+
+@test("flows", "stats")
+def table_for_people(context, command):
+    lab = context.keep(Lab())
+    context.running(lab, "tc")
+    done = call(lab, command)
+    equal((done.returncode, done.stderr), (0, ""), f"bpfw {command}")
+    expect(done.stdout.strip() and not done.stdout.lstrip().startswith("{"),
+           f"no table: {done.stdout!r}")
+
+
+@test(*HOOKS)
+def interface_is_down(context, hook):
+    """Routers start daemons before links: attached all the same, and said so."""
+    lab = context.lab(hook)
+    lab.router.ip("link set wan0 down")
+    bpfw = context.running(lab, hook)
+    equal(sorted({device for device, _, _ in attachments(lab.router)}), ["lan0", "wan0"],
+          "attached devices")
+    expect(bpfw.logged(r"wan0.*\bdown\b"), f"no word that wan0 is down:\n{bpfw.log}")
+    expect(not bpfw.logged(r"lan0.*\bdown\b"), f"lan0 is up:\n{bpfw.log}")
+
+
+def trace(lab, inject):
+    """bpfw under strace, which makes chosen system calls fail. Leaks cannot be looked for then."""
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    probe = lab.router.run("strace", "-f", "-e", "trace=getppid", "true", check=False)
+    if probe.returncode:
+        raise Skip(f"strace cannot trace here: {probe.stderr.strip()}")
+    return ["strace", "-f", "-o", "/dev/null", "-e", inject]
+
+
+def netfilter_socket_numbers(lab):
+    """Which of bpfw's socket() calls open netfilter's netlink, counted from 1."""
+    log = os.path.join(tempfile.gettempdir(), f"bpfw-strace-{os.getpid()}")
+    command = trace(lab, "trace=socket")
+    command[command.index("/dev/null")] = log
+    try:
+        call(lab, "--hook", "tc", "--iface", "lan0", ASAN_OPTIONS="detect_leaks=0",
+             before=[*command, "timeout", "-s", "TERM", "5"])
+        with open(log, encoding="utf-8") as file:
+            calls = [line.split(None, 1) for line in file if "socket(" in line]
+    finally:
+        if os.path.exists(log):
+            os.unlink(log)
+    # strace counts for each process by itself; the first word of a line is the process.
+    own = {process for process, call_text in calls if "NETLINK_NETFILTER" in call_text}
+    sockets = [call_text for process, call_text in calls if process in own]
+    return [number for number, text in enumerate(sockets, 1) if "NETLINK_NETFILTER" in text]
+
+
+@test()
+def no_conntrack_in_the_kernel(context):
+    lab = context.keep(Lab())
+    found = netfilter_socket_numbers(lab)
+    expect(found, "bpfw opens no socket of netfilter's netlink")
+    rejects(context, ["--hook", "tc", "--iface", "lan0"], FAILURE, "conntrack", lab=lab,
+            before=trace(lab, f"inject=socket:error=EPROTONOSUPPORT:when={found[0]}"),
+            ASAN_OPTIONS="detect_leaks=0")
+
+
+@test("error", "warn", "info", "debug")
+def log_level(context, level):
+    """Whatever the level, the line that others wait for is printed; more level, more lines."""
+    lab = context.keep(Lab())
+    bpfw = context.running(lab, "tc", args=("--log-level", level))
+    if level == "debug":
+        quiet = context.keep(Lab())
+        other = context.running(quiet, "tc", args=("--log-level", "error"))
+        wait_until(lambda: len(bpfw.log) > len(other.log), 2)
+        expect(len(bpfw.log) > len(other.log), f"debug says no more than error:\n{bpfw.log}")
+
+
+if __name__ == "__main__":
+    main(jobs=4)
