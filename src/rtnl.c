@@ -173,8 +173,10 @@ static int dispatch(const struct nlmsghdr *message, void *data)
 
 void rtnl_read_events(struct rtnl *rtnl, const struct rtnl_events *events)
 {
+	char buffer[32768]; /* its own: the callbacks may ask questions */
+
 	for (;;) {
-		ssize_t len = mnl_socket_recvfrom(rtnl->events, rtnl->buffer, sizeof(rtnl->buffer));
+		ssize_t len = mnl_socket_recvfrom(rtnl->events, buffer, sizeof(buffer));
 
 		if (len < 0 && errno == EINTR)
 			continue;
@@ -184,7 +186,7 @@ void rtnl_read_events(struct rtnl *rtnl, const struct rtnl_events *events)
 		}
 		if (len <= 0)
 			return;
-		mnl_cb_run(rtnl->buffer, (size_t)len, 0, 0, dispatch, (void *)events);
+		mnl_cb_run(buffer, (size_t)len, 0, 0, dispatch, (void *)events);
 	}
 }
 
