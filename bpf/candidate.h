@@ -8,7 +8,7 @@
 #ifndef BPFW_CANDIDATE_H
 #define BPFW_CANDIDATE_H
 
-#include "maps.h"
+#include "flow.h"
 #include "packet.h"
 
 static __always_inline struct bpfw_candidate *candidate_find(__u64 hash, __u32 now)
@@ -61,26 +61,29 @@ static __always_inline bool candidate_due(__u64 hash, __u32 now, __u32 threshold
 	return true;
 }
 
-/* A signal to be filled in: the key is the caller's, all else is set here. */
-static __always_inline struct bpfw_signal *signal_reserve(const struct packet *p, __u8 kind,
-							  __u8 family)
+static __always_inline void signal_send(const struct packet *p, const union flow_key *key,
+					__u8 kind, __u8 verdict, bool v6)
 {
 	struct bpfw_signal *signal = bpf_ringbuf_reserve(&signals, sizeof(*signal), 0);
 
 	if (!signal) {
 		count_exit(EXIT_SIGNAL_LOST);
-		return NULL;
+		return;
 	}
 	count_exit(EXIT_SIGNAL);
 	signal->kind = kind;
-	signal->family = family;
-	signal->verdict = CONTROL_ASK;
+	signal->family = v6 ? AF_INET6 : AF_INET;
+	signal->verdict = verdict;
 	signal->tcp_flags = p->tcp_flags;
 	signal->seq = p->seq_end;
 	signal->ack = p->ack;
 	signal->window = p->window;
 	signal->pad = 0;
-	return signal;
+	if (v6)
+		signal->key.v6 = key->v6;
+	else
+		signal->key.v4 = key->v4;
+	bpf_ringbuf_submit(signal, 0);
 }
 
 /* Is the frame addressed to the port's own MAC? Only misses ask: a flow knows the MAC. */

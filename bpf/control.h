@@ -57,29 +57,7 @@ static __always_inline __u32 control_seq(const struct packet *p, __u32 l3_header
 	return p->seq_end - (p->l3_len - l3_header_len - p->l4_header_len);
 }
 
-static __always_inline void flow4_reverse_key(struct bpfw_flow4_key *reverse,
-					      const struct bpfw_flow4 *flow, __u32 protocol)
-{
-	reverse->ingress = flow->action.egress;
-	reverse->src = flow->dst;
-	reverse->dst = flow->src;
-	reverse->sport = flow->action.dport;
-	reverse->dport = flow->action.sport;
-	reverse->protocol = protocol;
-}
-
-static __always_inline void flow6_reverse_key(struct bpfw_flow6_key *reverse,
-					      const struct bpfw_flow6 *flow, __u32 protocol)
-{
-	reverse->ingress = flow->action.egress;
-	__builtin_memcpy(reverse->src, flow->dst, sizeof(reverse->src));
-	__builtin_memcpy(reverse->dst, flow->src, sizeof(reverse->dst));
-	reverse->sport = flow->action.dport;
-	reverse->dport = flow->action.sport;
-	reverse->protocol = protocol;
-}
-
-/* What both families share once the two directions are found. */
+/* Judge the segment and act on it; `other` is NULL where the opposite direction has no entry. */
 static __always_inline __u8 control_decide(const struct packet *p, struct bpfw_action *own,
 					   struct bpfw_action *other, __u32 l3_header_len)
 {

@@ -48,33 +48,29 @@ static __always_inline bool may_lack_checksum(const struct packet *p)
 	return p->xdp && detect_partial;
 }
 
-/* May the packet leave as it is? Returns the reason to pass, or PARSE_OK. */
-static __always_inline int check_ipv4(const struct packet *p, const struct bpfw_action *action)
+/* Does the checksum look as if it had been left to hardware? */
+static __always_inline bool looks_partial(const struct packet *p, __u16 check, bool v6)
 {
-	const struct iphdr *ip = p->data + ETH_HLEN;
-	const __sum16 *check = (void *)(ip + 1) + l4_check_offset(p);
+	const void *l3 = p->data + ETH_HLEN;
 
-	if ((void *)(ip + 1) > p->data_end || (void *)(check + 1) > p->data_end)
-		return REASON(EXIT_TRUNCATED);
-	if (!csum_ipv4_ok(ip))
-		return REASON(EXIT_IP_CHECKSUM);
-	if (packet_segment_len(p, IPV4_HLEN) > action->mtu)
-		return REASON(EXIT_MTU);
-	if (may_lack_checksum(p) && csum_looks_partial4(ip, p->l3_len - IPV4_HLEN, *check))
-		return REASON(EXIT_PARTIAL);
-	return PARSE_OK;
+	return v6 ? csum_looks_partial6(l3, p->l3_len - IPV6_HLEN, check) :
+		    csum_looks_partial4(l3, p->l3_len - IPV4_HLEN, check);
 }
 
-static __always_inline int check_ipv6(const struct packet *p, const struct bpfw_action *action)
+/* May the packet leave as it is? Returns the reason to pass, or PARSE_OK. */
+static __always_inline int check_packet(const struct packet *p, const struct bpfw_action *action,
+					bool v6)
 {
-	const struct ipv6hdr *ip6 = p->data + ETH_HLEN;
-	const __sum16 *check = (void *)(ip6 + 1) + l4_check_offset(p);
+	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
+	const __sum16 *check = p->data + ETH_HLEN + l3_header_len + l4_check_offset(p);
 
-	if ((void *)(ip6 + 1) > p->data_end || (void *)(check + 1) > p->data_end)
+	if (p->data + ETH_HLEN + l3_header_len > p->data_end || (void *)(check + 1) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
-	if (packet_segment_len(p, IPV6_HLEN) > action->mtu)
+	if (!v6 && !csum_ipv4_ok(p->data + ETH_HLEN))
+		return REASON(EXIT_IP_CHECKSUM);
+	if (packet_segment_len(p, l3_header_len) > action->mtu)
 		return REASON(EXIT_MTU);
-	if (may_lack_checksum(p) && csum_looks_partial6(ip6, p->l3_len - IPV6_HLEN, *check))
+	if (may_lack_checksum(p) && looks_partial(p, *check, v6))
 		return REASON(EXIT_PARTIAL);
 	return PARSE_OK;
 }
@@ -116,18 +112,15 @@ static __always_inline void account(const struct packet *p, struct bpfw_action *
 	action->bytes += p->l3_len;
 }
 
-static __always_inline void ipv4_miss(const struct packet *p, const struct bpfw_flow4_key *key)
+/* No flow. A packet for this port's own MAC makes its tuple a candidate. */
+static __always_inline int miss(const struct packet *p, const union flow_key *key, bool v6)
 {
-	struct bpfw_signal *signal;
-
-	if (!candidate_due(candidate_hash4(key, candidate_seed), p->now, candidate_threshold,
-			   backoff_limit))
-		return;
-	signal = signal_reserve(p, SIGNAL_CANDIDATE, AF_INET);
-	if (!signal)
-		return;
-	signal->key.v4 = *key;
-	bpf_ringbuf_submit(signal, 0);
+	if (!addressed_to_port(p))
+		return pass(p, EXIT_OTHER_MAC);
+	if (candidate_due(flow_key_hash(key, candidate_seed, v6), p->now, candidate_threshold,
+			  backoff_limit))
+		signal_send(p, key, SIGNAL_CANDIDATE, CONTROL_ASK, v6);
+	return pass(p, EXIT_MISS);
 }
 
 /* A closing flow has had its say; only a SYN is news, as it takes over the ports. */
@@ -139,146 +132,69 @@ static __always_inline bool is_worth_judging(const struct packet *p,
 	return p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST);
 }
 
-static __always_inline void ipv4_control(const struct packet *p, const struct bpfw_flow4_key *key)
+static __always_inline int control(const struct packet *p, const union flow_key *key, bool v6)
 {
-	struct bpfw_flow4 *flow = bpf_map_lookup_elem(&flows4, key);
-	struct bpfw_flow4_key reverse;
-	struct bpfw_signal *signal;
-	struct bpfw_flow4 *other;
+	struct bpfw_action *own = flow_lookup(key, v6);
+	union flow_key reverse;
 	__u8 verdict;
 
-	if (!flow || !is_worth_judging(p, &flow->action))
-		return;
-	flow4_reverse_key(&reverse, flow, key->protocol);
-	other = bpf_map_lookup_elem(&flows4, &reverse);
-	verdict = control_decide(p, &flow->action, other ? &other->action : NULL, IPV4_HLEN);
-	if (verdict != CONTROL_GENUINE &&
-	    !candidate_due(candidate_hash4(key, ~candidate_seed), p->now, 1, CONTROL_BACKOFF_LIMIT))
-		return;
-	signal = signal_reserve(p, SIGNAL_CONTROL, AF_INET);
-	if (!signal)
-		return;
-	signal->verdict = verdict;
-	signal->key.v4 = *key;
-	bpf_ringbuf_submit(signal, 0);
+	if (!own || !is_worth_judging(p, own))
+		return pass(p, EXIT_TCP_CONTROL);
+	flow_reverse_key(&reverse, own, IPPROTO_TCP, v6);
+	verdict = control_decide(p, own, flow_lookup(&reverse, v6), v6 ? IPV6_HLEN : IPV4_HLEN);
+	if (verdict == CONTROL_GENUINE || candidate_due(flow_key_hash(key, ~candidate_seed, v6),
+							p->now, 1, CONTROL_BACKOFF_LIMIT))
+		signal_send(p, key, SIGNAL_CONTROL, verdict, v6);
+	return pass(p, EXIT_TCP_CONTROL);
 }
 
-static __always_inline int walk_ipv4(struct packet *p)
+/* Everything is decided: name the egress device, then rewrite. */
+static __always_inline int forward(struct packet *p, struct bpfw_action *action, bool v6)
 {
-	struct bpfw_flow4_key key;
-	struct bpfw_flow4 *flow;
-	int reason = parse_ipv4(p, &key);
+	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
 	int verdict;
 
-	if (reason != PARSE_OK)
-		return pass(p, reason);
-	if (is_control(p)) {
-		ipv4_control(p, &key);
-		return pass(p, EXIT_TCP_CONTROL);
-	}
-	flow = bpf_map_lookup_elem(&flows4, &key);
-	if (!flow) {
-		if (!addressed_to_port(p))
-			return pass(p, EXIT_OTHER_MAC);
-		ipv4_miss(p, &key);
-		return pass(p, EXIT_MISS);
-	}
-	reason = check_hit(p, &flow->action);
-	if (reason != PARSE_OK)
-		return pass(p, reason);
-	reason = check_ipv4(p, &flow->action);
-	if (reason != PARSE_OK)
-		return pass_tracked(p, &flow->action, reason);
-	if (flow->action.verdict == FLOW_DROP) {
-		account(p, &flow->action);
-		count_exit(EXIT_BLACKHOLE);
-		return packet_drop(p);
-	}
-	if (!packet_aim(p, flow->action.egress, &verdict))
+	if (!packet_aim(p, action->egress, &verdict))
 		return pass(p, EXIT_NO_EGRESS);
-	if (!packet_trim(p, ETH_HLEN + IPV4_HLEN + p->l4_header_len))
+	if (!packet_trim(p, ETH_HLEN + l3_header_len + p->l4_header_len))
 		return pass(p, EXIT_ADJUST);
-	account(p, &flow->action);
-	rewrite_ipv4(p, flow);
+	account(p, action);
+	if (v6)
+		rewrite_ipv6(p, flow6_of(action));
+	else
+		rewrite_ipv4(p, flow4_of(action));
 	return verdict;
 }
 
-static __always_inline void ipv6_miss(const struct packet *p, const struct bpfw_flow6_key *key)
+static __always_inline int hit(struct packet *p, struct bpfw_action *action, bool v6)
 {
-	struct bpfw_signal *signal;
-
-	if (!candidate_due(candidate_hash6(key, candidate_seed), p->now, candidate_threshold,
-			   backoff_limit))
-		return;
-	signal = signal_reserve(p, SIGNAL_CANDIDATE, AF_INET6);
-	if (!signal)
-		return;
-	signal->key.v6 = *key;
-	bpf_ringbuf_submit(signal, 0);
-}
-
-static __always_inline void ipv6_control(const struct packet *p, const struct bpfw_flow6_key *key)
-{
-	struct bpfw_flow6 *flow = bpf_map_lookup_elem(&flows6, key);
-	struct bpfw_flow6_key reverse;
-	struct bpfw_signal *signal;
-	struct bpfw_flow6 *other;
-	__u8 verdict;
-
-	if (!flow || !is_worth_judging(p, &flow->action))
-		return;
-	flow6_reverse_key(&reverse, flow, key->protocol);
-	other = bpf_map_lookup_elem(&flows6, &reverse);
-	verdict = control_decide(p, &flow->action, other ? &other->action : NULL, IPV6_HLEN);
-	if (verdict != CONTROL_GENUINE &&
-	    !candidate_due(candidate_hash6(key, ~candidate_seed), p->now, 1, CONTROL_BACKOFF_LIMIT))
-		return;
-	signal = signal_reserve(p, SIGNAL_CONTROL, AF_INET6);
-	if (!signal)
-		return;
-	signal->verdict = verdict;
-	signal->key.v6 = *key;
-	bpf_ringbuf_submit(signal, 0);
-}
-
-static __always_inline int walk_ipv6(struct packet *p)
-{
-	struct bpfw_flow6_key key;
-	struct bpfw_flow6 *flow;
-	int reason = parse_ipv6(p, &key);
-	int verdict;
+	int reason = check_hit(p, action);
 
 	if (reason != PARSE_OK)
 		return pass(p, reason);
-	if (is_control(p)) {
-		ipv6_control(p, &key);
-		return pass(p, EXIT_TCP_CONTROL);
-	}
-	flow = bpf_map_lookup_elem(&flows6, &key);
-	if (!flow) {
-		if (!addressed_to_port(p))
-			return pass(p, EXIT_OTHER_MAC);
-		ipv6_miss(p, &key);
-		return pass(p, EXIT_MISS);
-	}
-	reason = check_hit(p, &flow->action);
+	reason = check_packet(p, action, v6);
 	if (reason != PARSE_OK)
-		return pass(p, reason);
-	reason = check_ipv6(p, &flow->action);
-	if (reason != PARSE_OK)
-		return pass_tracked(p, &flow->action, reason);
-	if (flow->action.verdict == FLOW_DROP) {
-		account(p, &flow->action);
+		return pass_tracked(p, action, reason);
+	if (action->verdict == FLOW_DROP) {
+		account(p, action);
 		count_exit(EXIT_BLACKHOLE);
 		return packet_drop(p);
 	}
-	if (!packet_aim(p, flow->action.egress, &verdict))
-		return pass(p, EXIT_NO_EGRESS);
-	if (!packet_trim(p, ETH_HLEN + IPV6_HLEN + p->l4_header_len))
-		return pass(p, EXIT_ADJUST);
-	account(p, &flow->action);
-	rewrite_ipv6(p, flow);
-	return verdict;
+	return forward(p, action, v6);
+}
+
+static __always_inline int walk_ip(struct packet *p, bool v6)
+{
+	struct bpfw_action *action;
+	union flow_key key;
+	int reason = v6 ? parse_ipv6(p, &key.v6) : parse_ipv4(p, &key.v4);
+
+	if (reason != PARSE_OK)
+		return pass(p, reason);
+	if (is_control(p))
+		return control(p, &key, v6);
+	action = flow_lookup(&key, v6);
+	return action ? hit(p, action, v6) : miss(p, &key, v6);
 }
 
 static __always_inline int walk(struct packet *p)
@@ -302,7 +218,7 @@ static __always_inline int walk(struct packet *p)
 	if ((__s64)(valid_until - now) < 0)
 		return pass(p, EXIT_STALE);
 	p->now = (__u32)now;
-	return type == bpf_htons(ETH_P_IP) ? walk_ipv4(p) : walk_ipv6(p);
+	return type == bpf_htons(ETH_P_IP) ? walk_ip(p, false) : walk_ip(p, true);
 }
 
 #endif /* BPFW_WALK_H */

@@ -107,9 +107,10 @@ static void list_row(struct listing *listing, const struct row *row)
 	listing->any = true;
 }
 
-static void list_row4(struct listing *listing, const struct bpfw_flow4_key *key,
-		      const struct bpfw_flow4 *flow)
+static void list_entry4(struct listing *listing, const void *map_key, const void *map_value)
 {
+	const struct bpfw_flow4_key *key = map_key;
+	const struct bpfw_flow4 *flow = map_value;
 	struct row row = {
 		.tuple = tuple_from_key4(key),
 		.action = flow->action,
@@ -124,9 +125,10 @@ static void list_row4(struct listing *listing, const struct bpfw_flow4_key *key,
 	list_row(listing, &row);
 }
 
-static void list_row6(struct listing *listing, const struct bpfw_flow6_key *key,
-		      const struct bpfw_flow6 *flow)
+static void list_entry6(struct listing *listing, const void *map_key, const void *map_value)
 {
+	const struct bpfw_flow6_key *key = map_key;
+	const struct bpfw_flow6 *flow = map_value;
 	struct row row = {
 		.tuple = tuple_from_key6(key),
 		.action = flow->action,
@@ -141,43 +143,31 @@ static void list_row6(struct listing *listing, const struct bpfw_flow6_key *key,
 	list_row(listing, &row);
 }
 
+typedef void (*map_lister)(struct listing *listing, const void *key, const void *value);
+
 /* By batches: a walk key by key starts over when its key is deleted meanwhile. */
-static int list_map4(struct listing *listing, int fd)
+static int list_map(struct listing *listing, int fd, size_t key_size, size_t value_size,
+		    map_lister list)
 {
-	_cleanup_free_ struct bpfw_flow4_key *keys = calloc(BATCH, sizeof(*keys));
-	_cleanup_free_ struct bpfw_flow4 *flows = calloc(BATCH, sizeof(*flows));
+	_cleanup_free_ char *keys = calloc(BATCH, key_size);
+	_cleanup_free_ char *values = calloc(BATCH, value_size);
 	uint32_t batch, number;
 	bool started = false;
 	int err = 0;
 
-	while (keys && flows && !err) {
+	if (!keys || !values)
+		return -ENOMEM;
+	while (!err) {
 		number = BATCH;
-		err = bpf_map_lookup_batch(fd, started ? &batch : NULL, &batch, keys, flows,
+		err = bpf_map_lookup_batch(fd, started ? &batch : NULL, &batch, keys, values,
 					   &number, NULL);
-		for (uint32_t i = 0; (!err || err == -ENOENT) && i < number; i++)
-			list_row4(listing, &keys[i], &flows[i]);
+		if (err && err != -ENOENT)
+			return err;
+		for (uint32_t i = 0; i < number; i++)
+			list(listing, keys + i * key_size, values + i * value_size);
 		started = true;
 	}
-	return err == -ENOENT ? 0 : err ? err : -ENOMEM;
-}
-
-static int list_map6(struct listing *listing, int fd)
-{
-	_cleanup_free_ struct bpfw_flow6_key *keys = calloc(BATCH, sizeof(*keys));
-	_cleanup_free_ struct bpfw_flow6 *flows = calloc(BATCH, sizeof(*flows));
-	uint32_t batch, number;
-	bool started = false;
-	int err = 0;
-
-	while (keys && flows && !err) {
-		number = BATCH;
-		err = bpf_map_lookup_batch(fd, started ? &batch : NULL, &batch, keys, flows,
-					   &number, NULL);
-		for (uint32_t i = 0; (!err || err == -ENOENT) && i < number; i++)
-			list_row6(listing, &keys[i], &flows[i]);
-		started = true;
-	}
-	return err == -ENOENT ? 0 : err ? err : -ENOMEM;
+	return 0;
 }
 
 static int read_counters(const struct instance_maps *maps, struct bpfw_daemon_counters *counters)
@@ -199,8 +189,12 @@ static int list_instance(struct listing *listing, const struct instance_maps *ma
 		.ms = counters.clock_ms,
 		.hz = counters.clock_hz ? counters.clock_hz : 100,
 	};
-	err = list_map4(listing, maps->flows.flows4);
-	return err ? err : list_map6(listing, maps->flows.flows6);
+	err = list_map(listing, maps->flows.flows4, sizeof(struct bpfw_flow4_key),
+		       sizeof(struct bpfw_flow4), list_entry4);
+	if (err)
+		return err;
+	return list_map(listing, maps->flows.flows6, sizeof(struct bpfw_flow6_key),
+			sizeof(struct bpfw_flow6), list_entry6);
 }
 
 /* ---- Statistics ------------------------------------------------------------- */
