@@ -28,18 +28,31 @@ static __always_inline bool is_control(const struct packet *p)
 	       (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK)) != TCP_ACK;
 }
 
-/* Is the flow one for this packet? Returns the reason to pass, or PARSE_OK. */
-static __always_inline int check_hit(const struct packet *p, const struct bpfw_action *action)
+/* Is the frame addressed to the MAC that the flow came in for? */
+static __always_inline bool addressed_to_flow(const struct packet *p,
+					      const struct bpfw_action *action)
 {
 	const struct ethhdr *eth = p->data;
 
-	if ((void *)(eth + 1) > p->data_end)
-		return REASON(EXIT_TRUNCATED);
-	if (!mac_equal(eth->h_dest, action->ingress_mac))
+	return (void *)(eth + 1) <= p->data_end && mac_equal(eth->h_dest, action->ingress_mac);
+}
+
+/* Is the flow one for this packet? Returns the reason to pass, or PARSE_OK. */
+static __always_inline int check_hit(const struct packet *p, const struct bpfw_action *action)
+{
+	if (!addressed_to_flow(p, action))
 		return REASON(EXIT_OTHER_MAC);
 	if (action->verdict == FLOW_PASS)
 		return REASON(EXIT_FLOW_PASS);
 	return PARSE_OK;
+}
+
+/* ip_rcv() drops a packet whose header checksum is wrong. IPv6 has none. */
+static __always_inline bool header_ok(const struct packet *p, bool v6)
+{
+	const struct iphdr *ip = p->data + ETH_HLEN;
+
+	return v6 || ((void *)(ip + 1) <= p->data_end && csum_ipv4_ok(ip));
 }
 
 /* Can this packet's checksum have been left to hardware, unseen (see checksum.h)? */
@@ -66,7 +79,7 @@ static __always_inline int check_packet(const struct packet *p, const struct bpf
 
 	if (p->data + ETH_HLEN + l3_header_len > p->data_end || (void *)(check + 1) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
-	if (!v6 && !csum_ipv4_ok(p->data + ETH_HLEN))
+	if (!header_ok(p, v6))
 		return REASON(EXIT_IP_CHECKSUM);
 	if (packet_segment_len(p, l3_header_len) > action->mtu)
 		return REASON(EXIT_MTU);
@@ -123,10 +136,15 @@ static __always_inline int miss(const struct packet *p, const union flow_key *ke
 	return pass(p, EXIT_MISS);
 }
 
-/* A closing flow has had its say; only a SYN is news, as it takes over the ports. */
+/*
+ * Only a segment that conntrack will see counts. A closing flow has had its say; a SYN is
+ * news, as it takes over the ports.
+ */
 static __always_inline bool is_worth_judging(const struct packet *p,
-					     const struct bpfw_action *action)
+					     const struct bpfw_action *action, bool v6)
 {
+	if (!addressed_to_flow(p, action) || !header_ok(p, v6))
+		return false;
 	if (action->verdict == FLOW_PASS)
 		return p->tcp_flags & TCP_SYN;
 	return p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST);
@@ -138,7 +156,7 @@ static __always_inline int control(const struct packet *p, const union flow_key 
 	union flow_key reverse;
 	__u8 verdict;
 
-	if (!own || !is_worth_judging(p, own))
+	if (!own || !is_worth_judging(p, own, v6))
 		return pass(p, EXIT_TCP_CONTROL);
 	flow_reverse_key(&reverse, own, IPPROTO_TCP, v6);
 	verdict = control_decide(p, own, flow_lookup(&reverse, v6), v6 ? IPV6_HLEN : IPV4_HLEN);

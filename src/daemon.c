@@ -251,15 +251,19 @@ static void clear_timer(int fd)
 		log_debug("cannot read a timer: %s", strerror(errno));
 }
 
-static void on_target_lost(void *context, uint32_t ifindex)
+static void on_target_changed(void *context, const struct link *link)
 {
 	struct daemon *daemon = context;
-	const struct link *link = links_find(&daemon->links, ifindex);
 
+	if (link->xdp_target == XDP_TARGET_YES) {
+		log_info("interface '%s' takes frames from XDP", link->name);
+		daemon->routes_changed = true;
+		return;
+	}
 	log_warn("interface '%s' takes no more frames from XDP: flows that leave there take the "
 		 "stack",
-		 link ? link->name : "?");
-	flows_forget_link(&daemon->flows, ifindex);
+		 link->name);
+	flows_forget_link(&daemon->flows, link->ifindex);
 }
 
 static void tick(struct daemon *daemon)
@@ -270,14 +274,14 @@ static void tick(struct daemon *daemon)
 	datapath_heartbeat(&daemon->datapath, now);
 	datapath_read_signals(&daemon->datapath);
 	flows_run_deadlines(&daemon->flows, now);
+	if (now >= daemon->next_review_ms) {
+		ports_review_targets(&daemon->ports, &daemon->links, &daemon->datapath,
+				     on_target_changed, daemon);
+		daemon->next_review_ms = now + REVIEW_MS;
+	}
 	if (daemon->routes_changed)
 		datapath_undefer_candidates(&daemon->datapath);
 	daemon->routes_changed = false;
-	if (now >= daemon->next_review_ms) {
-		ports_review_targets(&daemon->ports, &daemon->links, &daemon->datapath,
-				     on_target_lost, daemon);
-		daemon->next_review_ms = now + REVIEW_MS;
-	}
 	if (now >= daemon->next_reconcile_ms)
 		start_reconcile(daemon);
 }

@@ -80,6 +80,7 @@ static enum link_change store(struct links *links, const struct link *news)
 {
 	struct link *link = links_find(links, news->ifindex);
 	bool same = link && same_for_forwarding(link, news);
+	enum xdp_target target;
 	struct link *next;
 
 	if (!link) {
@@ -90,8 +91,10 @@ static enum link_change store(struct links *links, const struct link *news)
 		*bucket_of(links, news->ifindex) = link;
 	}
 	next = link->next;
+	target = link->xdp_target;
 	*link = *news;
 	link->next = next;
+	link->xdp_target = same ? target : XDP_TARGET_UNKNOWN;
 	link->dumped = true;
 	return same ? LINK_SAME : LINK_CHANGED;
 }

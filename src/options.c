@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -62,7 +63,7 @@ static int parse_number(const char *option, const char *word, uint32_t most, uin
 
 	errno = 0;
 	value = strtoull(word, &end, 10);
-	if (errno || end == word || *end || word[0] == '-' || !value || value > most) {
+	if (errno || !isdigit((unsigned char)word[0]) || *end || !value || value > most) {
 		snprintf(error, OPTIONS_ERROR, "%s takes a whole number from 1 to %u, not '%.40s'",
 			 option, most, word);
 		return -EINVAL;

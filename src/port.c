@@ -185,6 +185,15 @@ static uint32_t attached_tcx(uint32_t ifindex, const char *name)
 	return 0;
 }
 
+/* The filter that bpfw puts where there is no tcx; 0 if there is none. */
+static uint32_t attached_clsact(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+
+	return bpf_tc_query(&hook, &filter) ? 0 : filter.prog_id;
+}
+
 /* The interface is locked by another bpfw: say which of its programs is there. */
 static int refuse_second(const struct port *port)
 {
@@ -193,6 +202,8 @@ static int refuse_second(const struct port *port)
 
 	if (!id)
 		id = attached_tcx(port->ifindex, "bpfw_tc");
+	if (!id)
+		id = attached_clsact(port->ifindex);
 	if (id)
 		describe_program(id, program, sizeof(program));
 	else
@@ -365,6 +376,20 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 	}
 }
 
+/* Flows will leave by the ports: ask now what they take, not when the first flow waits. */
+static void prime_targets(const struct ports *ports, struct datapath *datapath,
+			  const struct links *links)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		struct link *link = links_find(links, ports->port[i].ifindex);
+
+		log_info("interface '%s': attached at %s", ports->port[i].name,
+			 attach_mode_name(ports->port[i].mode));
+		for (size_t j = 0; link && j < ports->count; j++)
+			port_can_redirect(&ports->port[j], link, datapath);
+	}
+}
+
 int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links)
 {
 	for (size_t i = 0; i < ports->count; i++) {
@@ -382,9 +407,8 @@ int ports_attach(struct ports *ports, struct datapath *datapath, const struct li
 			log_warn("interface '%s' is down: attached all the same, its flows follow "
 				 "when it comes up",
 				 port->name);
-		log_info("interface '%s': attached at %s", port->name,
-			 attach_mode_name(port->mode));
 	}
+	prime_targets(ports, datapath, links);
 	return 0;
 }
 
@@ -424,38 +448,53 @@ static bool takes_xdp_frames(const struct port *ingress, uint32_t egress)
 	return bpf_xdp_query((int)ingress->ifindex, 0, &of_ingress) || !of_ingress.feature_flags;
 }
 
+/* Ask, and remember the answer. A device that flows can leave by from XDP is made known. */
+static void learn_target(const struct port *ingress, struct link *egress, struct datapath *datapath)
+{
+	bool takes = takes_xdp_frames(ingress, egress->ifindex);
+
+	if (datapath_add_egress(datapath, egress->ifindex))
+		return;
+	egress->xdp_target = takes ? XDP_TARGET_YES : XDP_TARGET_NO;
+}
+
 bool port_can_redirect(const struct port *ingress, struct link *egress, struct datapath *datapath)
 {
 	if (ingress->mode == ATTACH_TCX || ingress->mode == ATTACH_CLSACT)
 		return true;
 	if (ingress->mode == ATTACH_NONE)
 		return false;
-	if (egress->xdp_target == XDP_TARGET_UNKNOWN) {
-		if (datapath_add_egress(datapath, egress->ifindex))
-			return false;
-		egress->xdp_target = takes_xdp_frames(ingress, egress->ifindex) ? XDP_TARGET_YES :
-										  XDP_TARGET_NO;
-	}
+	if (egress->xdp_target == XDP_TARGET_UNKNOWN)
+		learn_target(ingress, egress, datapath);
+	if (egress->xdp_target == XDP_TARGET_UNKNOWN)
+		return false;
 	/* Generic XDP sends an skb, as the stack would: any device will do. */
 	return ingress->mode == ATTACH_XDPGENERIC || egress->xdp_target == XDP_TARGET_YES;
 }
 
-void ports_review_targets(const struct ports *ports, const struct links *links,
-			  struct datapath *datapath, void (*lost)(void *context, uint32_t ifindex),
-			  void *context)
+static const struct port *first_native_port(const struct ports *ports)
 {
-	const struct port *ingress = NULL;
-
-	for (size_t i = 0; i < ports->count && !ingress; i++)
+	for (size_t i = 0; i < ports->count; i++)
 		if (ports->port[i].mode == ATTACH_XDP)
-			ingress = &ports->port[i];
+			return &ports->port[i];
+	return NULL;
+}
+
+void ports_review_targets(const struct ports *ports, const struct links *links,
+			  struct datapath *datapath,
+			  void (*changed)(void *context, const struct link *link), void *context)
+{
+	const struct port *ingress = first_native_port(ports);
+
 	for (size_t i = 0; ingress && i < LINK_BUCKETS; i++) {
 		for (struct link *link = links->bucket[i]; link; link = link->next) {
 			enum xdp_target before = link->xdp_target;
 
-			link->xdp_target = XDP_TARGET_UNKNOWN;
-			if (before == XDP_TARGET_YES && !port_can_redirect(ingress, link, datapath))
-				lost(context, link->ifindex);
+			if (before == XDP_TARGET_UNKNOWN)
+				continue;
+			learn_target(ingress, link, datapath);
+			if (link->xdp_target != before)
+				changed(context, link);
 		}
 	}
 }

@@ -59,12 +59,12 @@ struct port *ports_find(struct ports *ports, uint32_t ifindex);
 bool port_can_redirect(const struct port *ingress, struct link *egress, struct datapath *datapath);
 
 /*
- * The answer changes without an event (GRO switched off at a veth's peer, say): ask again
- * for every device that was a target, and report those that are none any more.
+ * The answer changes without an event (GRO switched at a veth's peer, say): ask again for
+ * every device that was asked about, and report those whose answer is another now.
  */
 void ports_review_targets(const struct ports *ports, const struct links *links,
-			  struct datapath *datapath, void (*lost)(void *context, uint32_t ifindex),
-			  void *context);
+			  struct datapath *datapath,
+			  void (*changed)(void *context, const struct link *link), void *context);
 
 const char *attach_mode_name(enum attach_mode mode);
 
