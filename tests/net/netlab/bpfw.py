@@ -31,7 +31,9 @@ def binary():
 
 
 def environment(**extra):
-    env = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1", ASAN_OPTIONS="detect_leaks=1")
+    env = dict(os.environ)  # the runner's own sanitizer options come first
+    env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    env.setdefault("ASAN_OPTIONS", "detect_leaks=1")
     env.update(extra)
     return env
 
