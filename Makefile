@@ -78,7 +78,8 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null
 install-deps:
 	@scripts/install-deps
 
-check: install-deps
+check:
+	@scripts/install-deps check
 	@$(MAKE) $(JOBS) SAN=0 tests
 	@tests/run
 
