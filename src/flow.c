@@ -538,7 +538,8 @@ static enum daemon_counter find_path(const struct flows *flows,
 	if (path->kind == PATH_BLACKHOLE)
 		return DAEMON_COUNTERS;
 	egress = links_find(flows->paths.links, path->egress);
-	if (egress && port_can_redirect(ports_find(flows->ports, ingress), egress, flows->datapath))
+	if (egress && port_can_redirect(flows->ports, ports_find(flows->ports, ingress), egress,
+					flows->datapath))
 		return DAEMON_COUNTERS;
 	neighbour_release(flows->paths.neighbours, path->neighbour);
 	return COUNT_TARGET;

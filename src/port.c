@@ -165,6 +165,14 @@ static uint32_t attached_xdp(uint32_t ifindex)
 	return query.skb_prog_id ? query.skb_prog_id : query.prog_id;
 }
 
+/* What the device can do with XDP (enum netdev_xdp_act), 0 where the kernel does not say. */
+static uint64_t xdp_features(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+
+	return bpf_xdp_query((int)ifindex, 0, &query) ? 0 : query.feature_flags;
+}
+
 /* The first program of that name at tcx ingress, 0 if there is none. */
 static uint32_t attached_tcx(uint32_t ifindex, const char *name)
 {
@@ -376,6 +384,17 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 	}
 }
 
+/* A veth loses redirected frames if its peer does not poll; older kernels do not tell. */
+static void warn_of_silent_veth(const struct port *port, const struct link *link)
+{
+	if (!link || port->mode != ATTACH_XDP || strcmp(link->kind, "veth") ||
+	    xdp_features(port->ifindex))
+		return;
+	log_warn("interface '%s': this kernel (before 6.3) does not say whether a veth takes "
+		 "frames from XDP: switch GRO on at its peer, or use --iface %s:tc",
+		 port->name, port->name);
+}
+
 /* Flows will leave by the ports: ask now what they take, not when the first flow waits. */
 static void prime_targets(const struct ports *ports, struct datapath *datapath,
 			  const struct links *links)
@@ -385,8 +404,9 @@ static void prime_targets(const struct ports *ports, struct datapath *datapath,
 
 		log_info("interface '%s': attached at %s", ports->port[i].name,
 			 attach_mode_name(ports->port[i].mode));
+		warn_of_silent_veth(&ports->port[i], link);
 		for (size_t j = 0; link && j < ports->count; j++)
-			port_can_redirect(&ports->port[j], link, datapath);
+			port_can_redirect(ports, &ports->port[j], link, datapath);
 	}
 }
 
@@ -432,40 +452,42 @@ void ports_detach(struct ports *ports)
 /* ---- Redirecting ------------------------------------------------------------ */
 
 /*
- * The kernel says since 6.3 what a device can do with XDP, and refuses to redirect to one
- * that cannot take it. Before, the features of every device read as none, that of one
- * with native XDP attached as well.
+ * The kernel says since 6.3 what a device can do with XDP. Before, the features of every
+ * device read as none, that of one with native XDP attached as well: then only a device
+ * that does native XDP itself, as a port of ours, is taken for one that takes frames.
  */
-static bool takes_xdp_frames(const struct port *ingress, uint32_t egress)
+static bool takes_xdp_frames(const struct ports *ports, const struct port *ingress, uint32_t egress)
 {
-	LIBBPF_OPTS(bpf_xdp_query_opts, of_egress);
-	LIBBPF_OPTS(bpf_xdp_query_opts, of_ingress);
-
-	if (bpf_xdp_query((int)egress, 0, &of_egress))
+	if (xdp_features(egress) & COMPAT_NETDEV_XDP_ACT_NDO_XMIT)
 		return true;
-	if (of_egress.feature_flags & COMPAT_NETDEV_XDP_ACT_NDO_XMIT)
-		return true;
-	return bpf_xdp_query((int)ingress->ifindex, 0, &of_ingress) || !of_ingress.feature_flags;
+	if (xdp_features(ingress->ifindex))
+		return false;
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->port[i].ifindex == egress)
+			return ports->port[i].mode == ATTACH_XDP;
+	return false;
 }
 
 /* Ask, and remember the answer. A device that flows can leave by from XDP is made known. */
-static void learn_target(const struct port *ingress, struct link *egress, struct datapath *datapath)
+static void learn_target(const struct ports *ports, const struct port *ingress, struct link *egress,
+			 struct datapath *datapath)
 {
-	bool takes = takes_xdp_frames(ingress, egress->ifindex);
+	bool takes = takes_xdp_frames(ports, ingress, egress->ifindex);
 
 	if (datapath_add_egress(datapath, egress->ifindex))
 		return;
 	egress->xdp_target = takes ? XDP_TARGET_YES : XDP_TARGET_NO;
 }
 
-bool port_can_redirect(const struct port *ingress, struct link *egress, struct datapath *datapath)
+bool port_can_redirect(const struct ports *ports, const struct port *ingress, struct link *egress,
+		       struct datapath *datapath)
 {
 	if (ingress->mode == ATTACH_TCX || ingress->mode == ATTACH_CLSACT)
 		return true;
 	if (ingress->mode == ATTACH_NONE)
 		return false;
 	if (egress->xdp_target == XDP_TARGET_UNKNOWN)
-		learn_target(ingress, egress, datapath);
+		learn_target(ports, ingress, egress, datapath);
 	if (egress->xdp_target == XDP_TARGET_UNKNOWN)
 		return false;
 	/* Generic XDP sends an skb, as the stack would: any device will do. */
@@ -492,7 +514,7 @@ void ports_review_targets(const struct ports *ports, const struct links *links,
 
 			if (before == XDP_TARGET_UNKNOWN)
 				continue;
-			learn_target(ingress, link, datapath);
+			learn_target(ports, ingress, link, datapath);
 			if (link->xdp_target != before)
 				changed(context, link);
 		}

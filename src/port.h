@@ -56,7 +56,8 @@ struct port *ports_find(struct ports *ports, uint32_t ifindex);
  * Can a frame that came in on this port be redirected to that device? Native XDP needs a
  * device that takes frames without an skb; elsewhere they would vanish.
  */
-bool port_can_redirect(const struct port *ingress, struct link *egress, struct datapath *datapath);
+bool port_can_redirect(const struct ports *ports, const struct port *ingress, struct link *egress,
+		       struct datapath *datapath);
 
 /*
  * The answer changes without an event (GRO switched at a veth's peer, say): ask again for

@@ -79,6 +79,13 @@ def need_strace():
         raise Skip("strace or setpriv is not installed, no system call can be made to fail")
 
 
+def need_tcx(context, lab):
+    bpfw = context.running(lab, "tc")
+    bpfw.stop()
+    if not bpfw.logged(r"ready:.*tcx"):
+        raise Skip("this kernel has no tcx: every interface falls back")
+
+
 def trial(context, lab, when=None):
     """The numbers of the calls that create tcx links in a run with this fault."""
     traced = context.keep(Traced(lab.router, when))
@@ -142,6 +149,7 @@ def offloads_and_cleans_up(context):
 @test()
 def one_interface_without_tcx(context):
     lab = context.lab("tc")
+    need_tcx(context, lab)
     _, first = faults(context, lab)
     bpfw = context.keep(Traced(lab.router, first))
     equal(attached(lab), sorted([FILTERS[0], LINKS[1]]), "attached programs")

@@ -43,6 +43,8 @@ def killed_in_mid_flow(context, hook):
     lab = context.lab(hook)
     bpfw = context.running(lab, hook)
     equal(len(attachments(lab.router)), 2, f"attached programs {attachments(lab.router)}")
+    if bpfw.logged(r"ready:.*clsact"):
+        raise Skip("this kernel has no tcx, so a filter outlives its daemon: see clsact_test")
     flows = running_flows(context, lab, bpfw)
     bpfw.kill()
     expect_detached(lab, "killed")
@@ -148,7 +150,8 @@ def second_instance_is_refused(context, hook):
     attached = attachments(lab.router)
     said = refused(context, lab, hook)
     expect("lan0" in said, f"names no interface: {said}")
-    expect(any(name and name in said for _, _, name in attached),
+    # a filter's name has the program's number in it
+    expect(any(name and name.partition(":")[0] in said for _, _, name in attached),
            f"names none of {attached}: {said}")
     equal(attachments(lab.router), attached, "attached programs")
     with TcpFlow(lab) as flow:
