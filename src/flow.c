@@ -208,12 +208,8 @@ static void uninstall(struct flows *flows, struct flow_direction *direction)
 	direction->neighbour = NULL;
 }
 
-static void remove_flow(struct flows *flows, struct flow *flow, enum daemon_counter why)
+static void free_flow(struct flows *flows, struct flow *flow)
 {
-	char text[TUPLE_TEXT];
-
-	log_debug("flow %s leaves the fast path (%u)",
-		  tuple_print(&flow->direction[ORIGINAL].tuple, text), why);
 	for (size_t i = 0; i < DIRECTIONS; i++) {
 		uninstall(flows, &flow->direction[i]);
 		unhash_direction(flows, &flow->direction[i]);
@@ -222,10 +218,20 @@ static void remove_flow(struct flows *flows, struct flow *flow, enum daemon_coun
 	list_remove(&flow->eventless);
 	list_remove(&flow->all);
 	free(flow);
-	count(flows, why);
 	flows->count--;
 	flows->full_warned = false;
 	flows->datapath->counters->count[COUNT_FLOWS] = flows->count;
+}
+
+/* A flow that was offloaded leaves the fast path. */
+static void remove_flow(struct flows *flows, struct flow *flow, enum daemon_counter why)
+{
+	char text[TUPLE_TEXT];
+
+	log_debug("flow %s leaves the fast path (%u)",
+		  tuple_print(&flow->direction[ORIGINAL].tuple, text), why);
+	free_flow(flows, flow);
+	count(flows, why);
 }
 
 /* Take a flow back because something that it was derived from changed; it may come back. */
@@ -553,10 +559,8 @@ static void fill_action(const struct flows *flows, const struct flow_direction *
 
 	memset(action, 0, sizeof(*action));
 	action->egress = path->egress;
-	action->mtu = path->mtu;
+	action->mtu = path->kind == PATH_BLACKHOLE ? UINT16_MAX : path->mtu;
 	action->verdict = path->kind == PATH_BLACKHOLE ? FLOW_DROP : FLOW_FORWARD;
-	if (path->kind == PATH_BLACKHOLE)
-		action->mtu = UINT16_MAX;
 	if (direction == &direction->flow->direction[REPLY])
 		action->flags |= FLOW_REPLY;
 	if (path->neighbour)
@@ -652,42 +656,52 @@ static bool table_is_full(struct flows *flows)
 	return true;
 }
 
+/* The direction cannot be offloaded. A flow of which nothing is offloaded any more goes. */
+static void give_up(struct flows *flows, struct flow_direction *direction, bool was_offloaded,
+		    enum daemon_counter why)
+{
+	refuse(flows, &direction->tuple, why);
+	if (opposite_of(direction)->ingress)
+		return;
+	if (was_offloaded)
+		remove_flow(flows, direction->flow, COUNT_CHANGED);
+	else
+		free_flow(flows, direction->flow);
+}
+
 /* Offload the entry's direction that a packet of `tuple` came in for. */
 static void learn(struct flows *flows, const struct tuple *tuple, uint32_t ingress,
 		  const struct ct_entry *entry, const struct bpfw_signal *signal)
 {
 	struct flow_direction *direction = direction_for(flows, tuple, entry);
+	bool was_offloaded, known;
 	enum daemon_counter why;
 	struct path path;
-	struct flow *flow;
-	bool known;
 
 	if (!direction)
 		return;
-	flow = direction->flow;
-	uninstall(flows, direction); /* it may have come in elsewhere before */
 	known = opposite_of(direction)->ingress;
+	was_offloaded = known || direction->ingress;
+	uninstall(flows, direction); /* it may have come in elsewhere before */
 	why = find_path(flows, direction, ingress, &path);
 	if (why != DAEMON_COUNTERS) {
-		refuse(flows, tuple, why);
-		if (!known)
-			remove_flow(flows, flow, COUNT_CHANGED);
+		give_up(flows, direction, was_offloaded, why);
 		return;
 	}
 	if (!known)
-		prepare_entry(flows, flow);
+		prepare_entry(flows, direction->flow);
 	if (install(flows, direction, ingress, &path, signal)) {
 		if (path.neighbour)
 			neighbour_release(flows->paths.neighbours, path.neighbour);
-		refuse(flows, tuple, COUNT_FULL);
-		if (!known)
-			remove_flow(flows, flow, COUNT_CHANGED);
+		give_up(flows, direction, was_offloaded, COUNT_FULL);
 		return;
 	}
 	install_opposite(flows, direction);
 	if (!known) {
+		uint64_t now = clock_ms();
+
 		count(flows, COUNT_LEARNED);
-		schedule(flows, flow, clock_ms(), clock_ms());
+		schedule(flows, direction->flow, now, now);
 	}
 }
 

@@ -16,33 +16,25 @@ struct offload_maps {
 	int flows6;
 };
 
-#define OFFLOAD_MAP_ACCESSORS(family)                                                            \
-	static inline int offload##family##_update(const struct offload_maps *maps,              \
-						   const struct bpfw_flow##family##_key *key,    \
-						   const struct bpfw_flow##family *flow)         \
-	{                                                                                        \
-		return bpf_map_update_elem(maps->flows##family, key, flow, BPF_ANY);             \
-	}                                                                                        \
-                                                                                                 \
-	static inline int offload##family##_lookup(const struct offload_maps *maps,              \
-						   const struct bpfw_flow##family##_key *key,    \
-						   struct bpfw_flow##family *flow)               \
-	{                                                                                        \
-		return bpf_map_lookup_elem(maps->flows##family, key, flow);                      \
-	}                                                                                        \
-                                                                                                 \
-	static inline int offload##family##_delete(const struct offload_maps *maps,              \
-						   const struct bpfw_flow##family##_key *key)    \
-	{                                                                                        \
-		return bpf_map_delete_elem(maps->flows##family, key);                            \
-	}                                                                                        \
-                                                                                                 \
-	/* `previous` may be NULL for the first key. -ENOENT after the last. */                  \
-	static inline int offload##family##_next(const struct offload_maps *maps,                \
-						 const struct bpfw_flow##family##_key *previous, \
-						 struct bpfw_flow##family##_key *key)            \
-	{                                                                                        \
-		return bpf_map_get_next_key(maps->flows##family, previous, key);                 \
+#define OFFLOAD_MAP_ACCESSORS(family)                                                         \
+	static inline int offload##family##_update(const struct offload_maps *maps,           \
+						   const struct bpfw_flow##family##_key *key, \
+						   const struct bpfw_flow##family *flow)      \
+	{                                                                                     \
+		return bpf_map_update_elem(maps->flows##family, key, flow, BPF_ANY);          \
+	}                                                                                     \
+                                                                                              \
+	static inline int offload##family##_lookup(const struct offload_maps *maps,           \
+						   const struct bpfw_flow##family##_key *key, \
+						   struct bpfw_flow##family *flow)            \
+	{                                                                                     \
+		return bpf_map_lookup_elem(maps->flows##family, key, flow);                   \
+	}                                                                                     \
+                                                                                              \
+	static inline int offload##family##_delete(const struct offload_maps *maps,           \
+						   const struct bpfw_flow##family##_key *key) \
+	{                                                                                     \
+		return bpf_map_delete_elem(maps->flows##family, key);                         \
 	}
 
 OFFLOAD_MAP_ACCESSORS(4)

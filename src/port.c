@@ -269,6 +269,17 @@ static void detach_clsact(const struct port *port)
 	bpf_tc_hook_destroy(&hook);
 }
 
+/* The port stays locked. */
+static void detach_port(struct port *port)
+{
+	if (port->mode == ATTACH_CLSACT)
+		detach_clsact(port);
+	if (port->link_fd >= 0)
+		close(port->link_fd);
+	port->link_fd = -1;
+	port->mode = ATTACH_NONE;
+}
+
 static int attach_tc(struct port *port, const struct datapath *datapath)
 {
 	int fd = bpf_link_create(datapath_tc_fd(datapath), (int)port->ifindex,
@@ -328,14 +339,6 @@ static int attach_tc_logged(struct port *port, const struct datapath *datapath)
 	return err;
 }
 
-static void detach_xdp(struct port *port)
-{
-	if (port->link_fd >= 0)
-		close(port->link_fd);
-	port->link_fd = -1;
-	port->mode = ATTACH_NONE;
-}
-
 /*
  * What comes in by XDP can leave only by devices that take XDP's frames. So one interface
  * that cannot do XDP moves all the automatic ones to TC, lest each flow be offloaded in one
@@ -349,7 +352,7 @@ static int move_auto_to_tc(struct ports *ports, const struct datapath *datapath)
 
 		if (port->hook != HOOK_AUTO || port->lock_fd < 0)
 			continue;
-		detach_xdp(port);
+		detach_port(port);
 		err = attach_tc_logged(port, datapath);
 		if (err)
 			return err;
@@ -437,15 +440,10 @@ void ports_detach(struct ports *ports)
 	for (size_t i = 0; i < ports->count; i++) {
 		struct port *port = &ports->port[i];
 
-		if (port->mode == ATTACH_CLSACT)
-			detach_clsact(port);
-		if (port->link_fd >= 0)
-			close(port->link_fd);
+		detach_port(port);
 		if (port->lock_fd >= 0)
 			close(port->lock_fd);
-		port->link_fd = -1;
 		port->lock_fd = -1;
-		port->mode = ATTACH_NONE;
 	}
 }
 
