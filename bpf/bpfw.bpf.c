@@ -10,7 +10,6 @@ int bpfw_xdp(struct xdp_md *ctx)
 		.ingress = ctx->ingress_ifindex,
 	};
 
-	packet_load(&p);
 	return walk(&p);
 }
 
@@ -23,7 +22,6 @@ int bpfw_tc(struct __sk_buff *ctx)
 		.ingress = ctx->ifindex,
 	};
 
-	packet_load(&p);
 	return walk(&p);
 }
 

@@ -86,7 +86,7 @@ static __always_inline void signal_send(const struct packet *p, const union flow
 	bpf_ringbuf_submit(signal, 0);
 }
 
-/* Is the frame addressed to the port's own MAC? Only misses ask: a flow knows the MAC. */
+/* Is the frame addressed to the router? Only misses ask: a flow knows the MAC. */
 static __always_inline bool addressed_to_port(const struct packet *p)
 {
 	const struct ethhdr *eth = p->data;
@@ -95,7 +95,10 @@ static __always_inline bool addressed_to_port(const struct packet *p)
 
 	if ((void *)(eth + 1) > p->data_end || !port)
 		return false;
-	return mac_equal(eth->h_dest, port->mac);
+	for (__u32 i = 0; i < PORT_MACS; i++)
+		if (i < port->macs && mac_equal(eth->h_dest, port->mac[i]))
+			return true;
+	return false;
 }
 
 #endif /* BPFW_CANDIDATE_H */

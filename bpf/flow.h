@@ -37,6 +37,26 @@ static __always_inline __u64 flow_key_hash(const union flow_key *key, __u64 seed
 	return v6 ? candidate_hash6(&key->v6, seed) : candidate_hash4(&key->v4, seed);
 }
 
+/* What a link header's tags and session are in a key. */
+static __always_inline void flow_link_key(const struct bpfw_action *action, __u16 *vlan,
+					  __be16 *session)
+{
+	const __be16 *link = (const void *)action->link; /* 2-byte aligned, as all fields */
+	bool pppoe = action->flags & FLOW_PPPOE;
+
+	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		vlan[i] = 0;
+		if (i >= action->tags)
+			continue;
+		vlan[i] = VLAN_TAGGED | (bpf_ntohs(link[7 + 2 * i]) & VLAN_VID_MASK);
+		if (link[6 + 2 * i] == bpf_htons(ETH_P_8021AD))
+			vlan[i] |= VLAN_SERVICE;
+	}
+	*session = 0;
+	if (pppoe)
+		*session = action->tags == 0 ? link[8] : action->tags == 1 ? link[10] : link[12];
+}
+
 /* The key of the opposite direction, which comes in where this one goes out. */
 static __always_inline void flow_reverse_key(union flow_key *reverse, struct bpfw_action *action,
 					     __u32 protocol, bool v6)
@@ -45,6 +65,7 @@ static __always_inline void flow_reverse_key(union flow_key *reverse, struct bpf
 		const struct bpfw_flow6 *flow = flow6_of(action);
 
 		reverse->v6.ingress = action->egress;
+		flow_link_key(action, reverse->v6.vlan, &reverse->v6.session);
 		__builtin_memcpy(reverse->v6.src, flow->dst, sizeof(reverse->v6.src));
 		__builtin_memcpy(reverse->v6.dst, flow->src, sizeof(reverse->v6.dst));
 		reverse->v6.sport = action->dport;
@@ -54,6 +75,7 @@ static __always_inline void flow_reverse_key(union flow_key *reverse, struct bpf
 		const struct bpfw_flow4 *flow = flow4_of(action);
 
 		reverse->v4.ingress = action->egress;
+		flow_link_key(action, reverse->v4.vlan, &reverse->v4.session);
 		reverse->v4.src = flow->dst;
 		reverse->v4.dst = flow->src;
 		reverse->v4.sport = action->dport;

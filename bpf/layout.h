@@ -9,25 +9,39 @@
 #define BPFW_LAYOUT_H
 
 /*
+ * A VLAN tag in a key: its id, that there is one, and whose. Priority is no part of it.
+ * 0 is no tag.
+ */
+#define VLAN_ID_MASK 0x0fff
+#define VLAN_TAGGED 0x1000
+#define VLAN_SERVICE 0x2000 /* 802.1ad, else 802.1Q */
+
+#define MAX_VLAN_TAGS 2
+
+/*
  * Key of one direction of a flow: what is really seen on the wire of the
  * ingress port, before any NAT. No padding: map keys are compared as bytes.
  */
 struct bpfw_flow4_key {
-	__u32 ingress; /* ifindex of the port the packet came in on */
+	__u32 ingress;             /* ifindex of the port the packet came in on */
+	__u16 vlan[MAX_VLAN_TAGS]; /* outermost first */
 	__be32 src;
 	__be32 dst;
 	__be16 sport;
 	__be16 dport;
-	__u32 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__be16 session; /* PPPoE session, 0 for none (RFC 2516 starts at 1) */
+	__u16 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 };
 
 struct bpfw_flow6_key {
 	__u32 ingress;
+	__u16 vlan[MAX_VLAN_TAGS];
 	__be32 src[4];
 	__be32 dst[4];
 	__be16 sport;
 	__be16 dport;
-	__u32 protocol;
+	__be16 session;
+	__u16 protocol;
 };
 
 /* What happens to a packet that hits an entry. */
@@ -41,17 +55,25 @@ enum flow_flags {
 	FLOW_REPLY = 1 << 0,   /* the reply direction of the conntrack entry */
 	FLOW_NAT = 1 << 1,     /* addresses or ports change */
 	FLOW_TRACKED = 1 << 2, /* seq_end, ack and window below hold what a packet carried */
+	FLOW_PPPOE = 1 << 3,   /* the link header ends with that of PPPoE */
+	FLOW_SESSION = 1 << 4, /* comes in by PPPoE: session_mac is the only sender */
 };
 
+/* Ethernet, two tags, PPPoE with its protocol field */
+#define LINK_HEADER_MAX (14 + MAX_VLAN_TAGS * 4 + 8)
+
 /*
- * What a hit needs, the same for both families. The first 36 bytes are written by
- * the daemon and only read here (but for verdict, which a closing segment sets to
- * FLOW_PASS); the rest is written by every packet.
+ * What a hit needs, the same for both families. It is written by the daemon and only
+ * read here, but for verdict (a closing segment sets it to FLOW_PASS), FLOW_TRACKED, and
+ * what every packet leaves: last_seen to window.
+ *
+ * `link` is the header that the packet leaves with, as it stands on the wire: MACs of the
+ * next hop and of the egress interface, tags, EtherType, PPPoE. The length field of
+ * PPPoE is filled in for each packet. TC only: link_len 0 for an egress device without a
+ * link layer.
  */
 struct bpfw_action {
 	__u32 egress;        /* ifindex */
-	__u8 eth_dst[6];     /* MAC of the next hop ... */
-	__u8 eth_src[6];     /* ... and of the egress interface, in wire order */
 	__u8 ingress_mac[6]; /* a frame addressed to any other MAC is not ours */
 	__u16 mtu;           /* of the route, in bytes from the IP header on */
 	__u16 l3_delta;      /* IPv4 header checksum: addresses and TTL, see checksum.h */
@@ -61,14 +83,21 @@ struct bpfw_action {
 	__u8 flags;          /* enum flow_flags */
 	__be16 sport;        /* ports as emitted */
 	__be16 dport;
-	__u32 last_seen; /* jiffies, the low 32 bits */
-	__u64 packets;   /* packets that took the fast path (a GSO packet is one) */
-	__u64 bytes;     /* their IP lengths */
-	__u32 seq_end;   /* TCP: sequence number that follows the last segment */
-	__u32 ack;       /* TCP: its acknowledgement number */
-	__u16 window;    /* TCP: its window, unscaled */
-	__u8 wscale;     /* TCP: window scale of this direction's sender, from conntrack */
-	__u8 pad[5];
+	__u8 link_len;
+	__u8 tags; /* VLAN tags in `link` */
+	__u8 link[LINK_HEADER_MAX];
+	__u32 gso_egress; /* TC: the ppp device, for what has to be segmented before PPPoE */
+	__u32 last_seen;  /* jiffies, the low 32 bits */
+	__u64 packets;    /* packets that took the fast path (a GSO packet is one) */
+	__u64 bytes;      /* their IP lengths */
+	__u32 seq_end;    /* TCP: sequence number that follows the last segment */
+	__u32 ack;        /* TCP: its acknowledgement number */
+	__u16 window;     /* TCP: its window, unscaled */
+	__u8 wscale;      /* TCP: window scale of this direction's sender, from conntrack */
+	__u8 pcp_at;      /* where in `link` the TCI is whose priority pcp tells, 0 for none */
+	__u32 pcp;        /* a priority per class of packets, 4 bits each: packet_class() */
+	__u8 session_mac[6];
+	__u8 pad[2];
 };
 
 /* Values of the flow maps: the action, then the addresses as emitted. */
@@ -105,10 +134,16 @@ struct bpfw_candidate_set {
 	struct bpfw_candidate way[CANDIDATE_WAYS];
 };
 
-/* An interface that bpfw is attached to, keyed by its ifindex. */
+/*
+ * An interface that bpfw is attached to, keyed by its ifindex: the MACs under which the
+ * router receives there, its own and those of the bridge and the VLAN devices above. With
+ * any other the packet is somebody else's, and no reason to wake the daemon.
+ */
+#define PORT_MACS 8
+
 struct bpfw_port {
-	__u8 mac[6];
-	__u16 pad;
+	__u8 mac[PORT_MACS][6];
+	__u32 macs;
 };
 
 /* Why the daemon is woken. */
@@ -146,7 +181,8 @@ struct bpfw_signal {
 #define BPFW_EXITS(X)                                                                     \
 	X(TRUNCATED, "truncated", "shorter than its headers say")                         \
 	X(GROUP_ADDRESS, "group_address", "broadcast or multicast frame")                 \
-	X(VLAN, "vlan", "VLAN-tagged frame")                                              \
+	X(VLAN, "vlan", "more than two VLAN tags, or a priority tag (VLAN id 0)")         \
+	X(PPPOE, "pppoe", "PPPoE, but no session packet with IPv4 or IPv6")               \
 	X(ETHERTYPE, "ethertype", "neither IPv4 nor IPv6")                                \
 	X(IP_HEADER, "ip_header", "wrong version, header or total length")                \
 	X(IP_OPTIONS, "ip_options", "IPv4 options or IPv6 extension headers")             \
@@ -162,7 +198,8 @@ struct bpfw_signal {
 	X(IP_CHECKSUM, "ip_checksum", "wrong IPv4 header checksum")                       \
 	X(PARTIAL, "partial_checksum", "XDP: checksum left to hardware, cannot be moved") \
 	X(MTU, "mtu", "longer than the MTU of its route")                                 \
-	X(ADJUST, "adjust", "the kernel refused to trim or unshare the packet")           \
+	X(ADJUST, "adjust", "the kernel refused to resize the packet")                    \
+	X(ADJUST_DROP, "adjust_drop", "dropped: no memory to change its link layer")      \
 	X(NO_EGRESS, "no_egress", "XDP: the egress device is gone")                       \
 	X(BLACKHOLE, "blackhole", "dropped: the route is a blackhole")                    \
 	X(SIGNAL, "signal", "signals sent to the daemon (not an exit)")                   \
@@ -207,6 +244,8 @@ struct bpfw_exit_counters {
 	X(NO_NEIGHBOUR, "refused_neighbour", "next hop not resolved yet")                   \
 	X(DEVICE, "refused_device", "egress device down or left to the stack")              \
 	X(TARGET, "refused_target", "egress device takes no frames from XDP")               \
+	X(QDISC, "refused_qdisc", "XDP would bypass the shaper of an egress device")        \
+	X(EXCLUDED, "refused_excluded", "excluded by --exclude, --exclude-mark or --only")  \
 	X(FULL, "refused_full", "table full (--max-flows)")
 
 enum daemon_counter {
@@ -264,5 +303,41 @@ static inline __attribute__((always_inline)) __u32 candidate_tag(__u64 hash)
 {
 	return (__u32)(hash >> 32) | 1;
 }
+
+/*
+ * What `bpfw status` shows, for people: one path from a named interface down to a port.
+ * Written by the daemon; a row without an interface ends the list.
+ */
+#define PLAN_ROWS 256
+#define PLAN_DEPTH 8
+#define PLAN_NAME 16 /* IFNAMSIZ */
+#define PLAN_NOTE 160
+
+enum plan_hook {
+	PLAN_HOOK_NONE,
+	PLAN_HOOK_TC,
+	PLAN_HOOK_XDP,
+};
+
+enum plan_mode {
+	PLAN_LEFT_OUT,
+	PLAN_NOT_ATTACHED, /* waiting, or it failed */
+	PLAN_XDP,
+	PLAN_XDPGENERIC,
+	PLAN_TC, /* not attached so far: tcx, else clsact */
+	PLAN_TCX,
+	PLAN_CLSACT,
+};
+
+struct bpfw_plan_row {
+	char interface[PLAN_NAME];
+	char path[PLAN_DEPTH][PLAN_NAME]; /* from the interface itself down */
+	__u32 port;                       /* ifindex of the last of the path, 0 if it is none */
+	__u8 depth;                       /* names in the path */
+	__u8 hook;                        /* enum plan_hook */
+	__u8 mode;                        /* enum plan_mode */
+	__u8 pad;
+	char note[PLAN_NOTE];
+};
 
 #endif /* BPFW_LAYOUT_H */

@@ -84,6 +84,14 @@ struct {
 	__type(value, struct bpfw_daemon_counters);
 } counters SEC(".maps");
 
+/* Not used by the programs: what is attached where, for `bpfw status`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLAN_ROWS);
+	__type(key, __u32);
+	__type(value, struct bpfw_plan_row);
+} plan SEC(".maps");
+
 static __always_inline void count_exit(enum exit_reason reason)
 {
 	__u32 zero = 0;

@@ -15,17 +15,25 @@ struct packet {
 	struct __sk_buff *skb;
 	void *data; /* the Ethernet header */
 	void *data_end;
+	void *l3;       /* the IP header */
+	__u64 link_len; /* bytes before it; 64 bits wide, so that old verifiers follow it */
 	__u32 ingress;  /* ifindex */
 	__u32 now;      /* jiffies, the low 32 bits */
 	__u32 l3_len;   /* bytes from the IP header on, as the header says */
-	__u8 protocol;  /* IPPROTO_TCP or IPPROTO_UDP */
-	__u8 tcp_flags; /* as in the header's byte */
+	__u16 vlan[MAX_VLAN_TAGS]; /* as in the keys */
+	__be16 session;
+	__u16 session_len; /* the PPPoE header's length field */
+	__u8 tags;         /* VLAN tags; at TC the outermost is not in the frame */
+	__u8 pcp;          /* priority of the innermost */
+	__u8 protocol;     /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 tcp_flags;    /* as in the header's byte */
 	__u8 l4_header_len;
 	__u32 seq_end; /* as in struct bpfw_action */
 	__u32 ack;
 	__u16 window;
 };
 
+/* The mask tells the verifier what is true anyhow: a link header has 30 bytes at most. */
 static __always_inline void packet_load(struct packet *p)
 {
 	if (p->xdp) {
@@ -35,6 +43,7 @@ static __always_inline void packet_load(struct packet *p)
 		p->data = (void *)(long)p->skb->data;
 		p->data_end = (void *)(long)p->skb->data_end;
 	}
+	p->l3 = p->data + (p->link_len & 31);
 }
 
 /* Bytes of the frame, from the Ethernet header on, whether linear or not. */
@@ -57,22 +66,22 @@ static __always_inline bool packet_has(struct packet *p, __u32 len)
 	return p->data + len <= p->data_end;
 }
 
-/*
- * Cut what follows the IP packet (Ethernet padding), as ip_rcv() and ip6_rcv() do,
- * and make sure that `header_len` bytes can be written.
- */
-static __always_inline bool packet_trim(struct packet *p, __u32 header_len)
+/* The same for the first `len` bytes after the link header. */
+static __always_inline bool packet_has_l3(struct packet *p, __u32 len)
 {
-	__u32 want = ETH_HLEN + p->l3_len;
-	__u32 have = packet_frame_len(p);
-
-	if (have == want)
+	if (p->l3 + len <= p->data_end)
 		return true;
-	if (p->xdp ? bpf_xdp_adjust_tail(p->xdp, (int)(want - have)) :
-		     bpf_skb_change_tail(p->skb, want, 0))
-		return false;
-	packet_load(p);
-	return p->data + header_len <= p->data_end;
+	return packet_has(p, (__u32)p->link_len + len) && p->l3 + len <= p->data_end;
+}
+
+/* The IP packet and its padding; within PPPoE, what that header's length field leaves. */
+static __always_inline __u32 packet_l3_room(const struct packet *p)
+{
+	__u32 room = packet_frame_len(p) - (__u32)p->link_len;
+
+	if (!p->session || p->session_len > room + PPP_HLEN)
+		return p->session ? 0 : room;
+	return p->session_len < PPP_HLEN ? 0 : p->session_len - PPP_HLEN;
 }
 
 /*
@@ -84,6 +93,12 @@ static __always_inline __u32 packet_segment_len(const struct packet *p, __u32 l3
 	if (p->skb && p->skb->gso_size)
 		return l3_header_len + p->l4_header_len + p->skb->gso_size;
 	return p->l3_len;
+}
+
+/* A GSO packet cannot be given a PPPoE header: the kernel could not segment it any more. */
+static __always_inline bool packet_is_gso(const struct packet *p)
+{
+	return p->skb && p->skb->gso_size;
 }
 
 /* Both addresses are aligned to 2 bytes. */

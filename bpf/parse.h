@@ -24,6 +24,107 @@
 		(int)reason_;                                          \
 	})
 
+static __always_inline bool is_vlan_type(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/* One more tag; false for a third one, and for VLAN id 0, which only tells a priority. */
+static __always_inline bool take_tag(struct packet *p, __be16 type, __u16 tci)
+{
+	__u16 tag = VLAN_TAGGED | (tci & VLAN_VID_MASK);
+
+	if (!(tci & VLAN_VID_MASK))
+		return false;
+	if (type == bpf_htons(ETH_P_8021AD))
+		tag |= VLAN_SERVICE;
+	if (p->tags == 0)
+		p->vlan[0] = tag;
+	else
+		p->vlan[1] = tag;
+	p->tags++;
+	p->pcp = tci >> VLAN_PRIO_SHIFT;
+	return true;
+}
+
+/* A tag in the frame, whose EtherType `*type` has been seen before it. */
+static __always_inline int parse_tag(struct packet *p, __be16 *type)
+{
+	const __be16 *tag;
+
+	if (!packet_has_l3(p, VLAN_HLEN))
+		return REASON(EXIT_TRUNCATED);
+	tag = p->l3;
+	if (!take_tag(p, *type, bpf_ntohs(tag[0])))
+		return REASON(EXIT_VLAN);
+	*type = tag[1];
+	p->link_len += VLAN_HLEN;
+	p->l3 += VLAN_HLEN;
+	return PARSE_OK;
+}
+
+/*
+ * TC: the outermost tag is not in the frame, hardware or the kernel (skb_vlan_untag())
+ * took it off. XDP: a driver must not have taken it, see port.c.
+ */
+static __always_inline int parse_tags(struct packet *p, __be16 *type)
+{
+	int reason;
+
+	if (p->skb) {
+		if (p->skb->vlan_present &&
+		    !take_tag(p, (__be16)p->skb->vlan_proto, (__u16)p->skb->vlan_tci))
+			return REASON(EXIT_VLAN);
+		if (is_vlan_type(*type) && !p->skb->vlan_present)
+			return REASON(EXIT_VLAN);
+	} else if (is_vlan_type(*type)) {
+		reason = parse_tag(p, type);
+		if (reason != PARSE_OK)
+			return reason;
+	}
+	if (!is_vlan_type(*type))
+		return PARSE_OK;
+	reason = parse_tag(p, type);
+	if (reason != PARSE_OK)
+		return reason;
+	return is_vlan_type(*type) ? REASON(EXIT_VLAN) : PARSE_OK;
+}
+
+/* The rest is pppoe_rcv()'s and ppp's: discovery, LCP, compressed protocol fields. */
+static __always_inline int parse_pppoe(struct packet *p, __be16 *type)
+{
+	const __be16 *header;
+
+	if (!packet_has_l3(p, PPPOE_HLEN))
+		return REASON(EXIT_TRUNCATED);
+	header = p->l3;
+	if (header[0] != PPPOE_SESSION || !header[1])
+		return REASON(EXIT_PPPOE);
+	if (header[3] == PPP_IP)
+		*type = bpf_htons(ETH_P_IP);
+	else if (header[3] == PPP_IPV6)
+		*type = bpf_htons(ETH_P_IPV6);
+	else
+		return REASON(EXIT_PPPOE);
+	p->session = header[1];
+	p->session_len = bpf_ntohs(header[2]);
+	p->link_len += PPPOE_HLEN;
+	p->l3 += PPPOE_HLEN;
+	return PARSE_OK;
+}
+
+/* All before the IP header. Leaves the EtherType of what follows in `type`. */
+static __always_inline int parse_link(struct packet *p, __be16 *type)
+{
+	int reason = PARSE_OK;
+
+	if (is_vlan_type(*type) || (p->skb && p->skb->vlan_present))
+		reason = parse_tags(p, type);
+	if (reason == PARSE_OK && *type == bpf_htons(ETH_P_PPP_SES))
+		reason = parse_pppoe(p, type);
+	return reason;
+}
+
 static __always_inline int parse_tcp(struct packet *p, const struct tcphdr *tcp, __u32 l4_len)
 {
 	__u32 header_len = tcp->doff * 4;
@@ -49,21 +150,21 @@ static __always_inline int parse_udp(struct packet *p, const struct udphdr *udp,
 	return PARSE_OK;
 }
 
-/* The transport header at `offset`, of a packet with `l4_len` bytes from there on. */
+/* The transport header `offset` bytes into the packet with `l4_len` bytes from there on. */
 static __always_inline int parse_l4(struct packet *p, __u32 offset, __u32 l4_len)
 {
 	if (p->protocol == IPPROTO_TCP) {
 		if (l4_len < TCP_HLEN)
 			return REASON(EXIT_L4_HEADER);
-		if (!packet_has(p, offset + TCP_HLEN))
+		if (!packet_has_l3(p, offset + TCP_HLEN))
 			return REASON(EXIT_TRUNCATED);
-		return parse_tcp(p, p->data + offset, l4_len);
+		return parse_tcp(p, p->l3 + offset, l4_len);
 	}
 	if (l4_len < UDP_HLEN)
 		return REASON(EXIT_L4_HEADER);
-	if (!packet_has(p, offset + UDP_HLEN))
+	if (!packet_has_l3(p, offset + UDP_HLEN))
 		return REASON(EXIT_TRUNCATED);
-	return parse_udp(p, p->data + offset, l4_len);
+	return parse_udp(p, p->l3 + offset, l4_len);
 }
 
 static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *key)
@@ -72,9 +173,9 @@ static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *k
 	const __be16 *ports;
 	int reason;
 
-	if (!packet_has(p, ETH_HLEN + IPV4_HLEN))
+	if (!packet_has_l3(p, IPV4_HLEN))
 		return REASON(EXIT_TRUNCATED);
-	ip = p->data + ETH_HLEN;
+	ip = p->l3;
 	p->l3_len = bpf_ntohs(ip->tot_len);
 	if (ip->version != 4 || ip->ihl < 5)
 		return REASON(EXIT_IP_HEADER);
@@ -82,7 +183,7 @@ static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *k
 		return REASON(EXIT_IP_OPTIONS);
 	if (p->l3_len < IPV4_HLEN)
 		return REASON(EXIT_IP_HEADER);
-	if (ETH_HLEN + p->l3_len > packet_frame_len(p))
+	if (p->l3_len > packet_l3_room(p))
 		return REASON(EXIT_TRUNCATED);
 	if (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET))
 		return REASON(EXIT_FRAGMENT);
@@ -91,15 +192,18 @@ static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *k
 	if (ip->ttl <= 1)
 		return REASON(EXIT_TTL);
 	p->protocol = ip->protocol;
-	reason = parse_l4(p, ETH_HLEN + IPV4_HLEN, p->l3_len - IPV4_HLEN);
+	reason = parse_l4(p, IPV4_HLEN, p->l3_len - IPV4_HLEN);
 	if (reason != PARSE_OK)
 		return reason;
 
-	ip = p->data + ETH_HLEN; /* the packet may have been pulled */
-	ports = p->data + ETH_HLEN + IPV4_HLEN;
+	ip = p->l3; /* the packet may have been pulled */
+	ports = p->l3 + IPV4_HLEN;
 	if ((void *)(ports + 2) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
 	key->ingress = p->ingress;
+	key->vlan[0] = p->vlan[0];
+	key->vlan[1] = p->vlan[1];
+	key->session = p->session;
 	key->src = ip->saddr;
 	key->dst = ip->daddr;
 	key->sport = ports[0];
@@ -122,14 +226,14 @@ static __always_inline int parse_ipv6(struct packet *p, struct bpfw_flow6_key *k
 	__u32 payload_len;
 	int reason;
 
-	if (!packet_has(p, ETH_HLEN + IPV6_HLEN))
+	if (!packet_has_l3(p, IPV6_HLEN))
 		return REASON(EXIT_TRUNCATED);
-	ip6 = p->data + ETH_HLEN;
+	ip6 = p->l3;
 	payload_len = bpf_ntohs(ip6->payload_len);
 	p->l3_len = IPV6_HLEN + payload_len;
 	if (ip6->version != 6)
 		return REASON(EXIT_IP_HEADER);
-	if (ETH_HLEN + p->l3_len > packet_frame_len(p))
+	if (p->l3_len > packet_l3_room(p))
 		return REASON(EXIT_TRUNCATED);
 	if (is_ipv6_extension(ip6->nexthdr))
 		return REASON(EXIT_IP_OPTIONS);
@@ -138,15 +242,18 @@ static __always_inline int parse_ipv6(struct packet *p, struct bpfw_flow6_key *k
 	if (ip6->hop_limit <= 1)
 		return REASON(EXIT_TTL);
 	p->protocol = ip6->nexthdr;
-	reason = parse_l4(p, ETH_HLEN + IPV6_HLEN, payload_len);
+	reason = parse_l4(p, IPV6_HLEN, payload_len);
 	if (reason != PARSE_OK)
 		return reason;
 
-	ip6 = p->data + ETH_HLEN;
-	ports = p->data + ETH_HLEN + IPV6_HLEN;
+	ip6 = p->l3;
+	ports = p->l3 + IPV6_HLEN;
 	if ((void *)(ports + 2) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
 	key->ingress = p->ingress;
+	key->vlan[0] = p->vlan[0];
+	key->vlan[1] = p->vlan[1];
+	key->session = p->session;
 	__builtin_memcpy(key->src, &ip6->saddr, sizeof(key->src));
 	__builtin_memcpy(key->dst, &ip6->daddr, sizeof(key->dst));
 	key->sport = ports[0];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Rewriting: the only place where a packet changes, after everything has been decided.
+ * Rewriting what IP and the transport carry, after everything has been decided.
  * The result is what ip_forward()/ip6_forward(), nf_nat and neighbour output make of it.
  */
 #ifndef BPFW_REWRITE_H
@@ -8,12 +8,6 @@
 
 #include "checksum.h"
 #include "packet.h"
-
-static __always_inline void rewrite_ethernet(struct ethhdr *eth, const struct bpfw_action *action)
-{
-	__builtin_memcpy(eth->h_dest, action->eth_dst, sizeof(eth->h_dest));
-	__builtin_memcpy(eth->h_source, action->eth_src, sizeof(eth->h_source));
-}
 
 /* Transport checksum as bytes in memory: exact for XDP, where nothing else refers to it. */
 static __always_inline void rewrite_l4_check(const struct packet *p, __sum16 *check, __u32 delta)
@@ -68,17 +62,15 @@ static __always_inline void skb_set_priority(struct __sk_buff *skb, __u8 tos)
 static __always_inline void rewrite_ipv4(struct packet *p, const struct bpfw_flow4 *flow)
 {
 	const struct bpfw_action *action = &flow->action;
-	struct ethhdr *eth = p->data;
-	struct iphdr *ip = (void *)(eth + 1);
+	struct iphdr *ip = p->l3;
 	__be16 *ports = (void *)(ip + 1);
-	__u32 offset = ETH_HLEN + IPV4_HLEN + l4_check_offset(p);
-	__sum16 *check = p->data + offset;
+	__u32 offset = (__u32)p->link_len + IPV4_HLEN + l4_check_offset(p);
+	__sum16 *check = p->l3 + IPV4_HLEN + l4_check_offset(p);
 	bool no_check;
 
 	if ((void *)(ports + 2) > p->data_end || (void *)(check + 1) > p->data_end)
 		return; /* parse_l4() has made sure */
 	no_check = p->protocol == IPPROTO_UDP && !*check;
-	rewrite_ethernet(eth, action);
 	ip->ttl--;
 	ip->saddr = flow->src;
 	ip->daddr = flow->dst;
@@ -105,7 +97,7 @@ static __always_inline void skb_rewrite_l4_ipv6(struct packet *p, const struct b
 						__u16 hop_delta, __u32 offset)
 {
 	__u32 delta = (__u32)action->l4_addr_delta + action->l4_port_delta;
-	__sum16 *check = p->data + offset;
+	__sum16 *check = p->l3 + IPV6_HLEN + l4_check_offset(p);
 	bool complete = (__s64)bpf_csum_update(p->skb, hop_delta) >= 0;
 
 	if (!(action->flags & FLOW_NAT) || (void *)(check + 1) > p->data_end)
@@ -123,17 +115,15 @@ static __always_inline void skb_rewrite_l4_ipv6(struct packet *p, const struct b
 static __always_inline void rewrite_ipv6(struct packet *p, const struct bpfw_flow6 *flow)
 {
 	const struct bpfw_action *action = &flow->action;
-	struct ethhdr *eth = p->data;
-	struct ipv6hdr *ip6 = (void *)(eth + 1);
+	struct ipv6hdr *ip6 = p->l3;
 	__be16 *ports = (void *)(ip6 + 1);
-	__u32 offset = ETH_HLEN + IPV6_HLEN + l4_check_offset(p);
-	__sum16 *check = p->data + offset;
+	__u32 offset = (__u32)p->link_len + IPV6_HLEN + l4_check_offset(p);
+	__sum16 *check = p->l3 + IPV6_HLEN + l4_check_offset(p);
 	/* The hop limit is the low byte of its 16-bit word: one less is ~1 more. */
 	const __u16 hop_delta = (__u16)~bpf_htons(1);
 
 	if ((void *)(ports + 2) > p->data_end || (void *)(check + 1) > p->data_end)
 		return;
-	rewrite_ethernet(eth, action);
 	ip6->hop_limit--;
 	if (action->flags & FLOW_NAT) {
 		__builtin_memcpy(&ip6->saddr, flow->src, sizeof(flow->src));

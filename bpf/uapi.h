@@ -19,6 +19,19 @@
 #define ETH_P_IPV6 0x86DD
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88A8
+#define ETH_P_PPP_SES 0x8864
+
+#define ETH_ALEN 6
+#define VLAN_HLEN 4
+#define VLAN_VID_MASK 0x0fff
+#define VLAN_PRIO_SHIFT 13
+
+/* PPPoE (RFC 2516): version 1, type 1, code 0 of a session; then PPP's protocol field */
+#define PPPOE_HLEN 8
+#define PPP_HLEN 2
+#define PPPOE_SESSION bpf_htons(0x1100)
+#define PPP_IP bpf_htons(0x0021)
+#define PPP_IPV6 bpf_htons(0x0057)
 
 #define AF_INET 2
 #define AF_INET6 10

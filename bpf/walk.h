@@ -9,6 +9,7 @@
 
 #include "candidate.h"
 #include "control.h"
+#include "encapsulation.h"
 #include "parse.h"
 #include "rewrite.h"
 
@@ -28,13 +29,18 @@ static __always_inline bool is_control(const struct packet *p)
 	       (p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_ACK)) != TCP_ACK;
 }
 
-/* Is the frame addressed to the MAC that the flow came in for? */
+/*
+ * Is the frame addressed to the MAC that the flow came in for? A PPPoE session is one
+ * with its peer's MAC as well (get_item() of the kernel's pppoe.c).
+ */
 static __always_inline bool addressed_to_flow(const struct packet *p,
 					      const struct bpfw_action *action)
 {
 	const struct ethhdr *eth = p->data;
 
-	return (void *)(eth + 1) <= p->data_end && mac_equal(eth->h_dest, action->ingress_mac);
+	if ((void *)(eth + 1) > p->data_end || !mac_equal(eth->h_dest, action->ingress_mac))
+		return false;
+	return !p->session || mac_equal(eth->h_source, action->session_mac);
 }
 
 /* Is the flow one for this packet? Returns the reason to pass, or PARSE_OK. */
@@ -50,7 +56,7 @@ static __always_inline int check_hit(const struct packet *p, const struct bpfw_a
 /* ip_rcv() drops a packet whose header checksum is wrong. IPv6 has none. */
 static __always_inline bool header_ok(const struct packet *p, bool v6)
 {
-	const struct iphdr *ip = p->data + ETH_HLEN;
+	const struct iphdr *ip = p->l3;
 
 	return v6 || ((void *)(ip + 1) <= p->data_end && csum_ipv4_ok(ip));
 }
@@ -64,10 +70,8 @@ static __always_inline bool may_lack_checksum(const struct packet *p)
 /* Does the checksum look as if it had been left to hardware? */
 static __always_inline bool looks_partial(const struct packet *p, __u16 check, bool v6)
 {
-	const void *l3 = p->data + ETH_HLEN;
-
-	return v6 ? csum_looks_partial6(l3, p->l3_len - IPV6_HLEN, check) :
-		    csum_looks_partial4(l3, p->l3_len - IPV4_HLEN, check);
+	return v6 ? csum_looks_partial6(p->l3, p->l3_len - IPV6_HLEN, check) :
+		    csum_looks_partial4(p->l3, p->l3_len - IPV4_HLEN, check);
 }
 
 /* May the packet leave as it is? Returns the reason to pass, or PARSE_OK. */
@@ -75,9 +79,9 @@ static __always_inline int check_packet(const struct packet *p, const struct bpf
 					bool v6)
 {
 	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
-	const __sum16 *check = p->data + ETH_HLEN + l3_header_len + l4_check_offset(p);
+	const __sum16 *check = p->l3 + l3_header_len + l4_check_offset(p);
 
-	if (p->data + ETH_HLEN + l3_header_len > p->data_end || (void *)(check + 1) > p->data_end)
+	if (p->l3 + l3_header_len > p->data_end || (void *)(check + 1) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
 	if (!header_ok(p, v6))
 		return REASON(EXIT_IP_CHECKSUM);
@@ -166,17 +170,42 @@ static __always_inline int control(const struct packet *p, const union flow_key 
 	return pass(p, EXIT_TCP_CONTROL);
 }
 
-/* Everything is decided: name the egress device, then rewrite. */
+/* The link header to leave with. What has to be segmented first, the ppp device takes. */
+static __always_inline struct link_out choose_link(const struct packet *p,
+						   const struct bpfw_action *action)
+{
+	struct link_out out = {
+		.len = action->link_len,
+		.tags = action->tags,
+		.pppoe = action->flags & FLOW_PPPOE,
+	};
+
+	if (!p->xdp && out.pppoe && packet_is_gso(p))
+		out = (struct link_out){ 0 };
+	return out;
+}
+
+/* Everything is decided: name the egress device, then change the packet. */
 static __always_inline int forward(struct packet *p, struct bpfw_action *action, bool v6)
 {
 	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
+	const struct link_out out = choose_link(p, action);
+	bool segmented_later = !p->xdp && action->flags & FLOW_PPPOE && !out.len;
 	int verdict;
 
-	if (!packet_aim(p, action->egress, &verdict))
+	if (!packet_aim(p, segmented_later ? action->gso_egress : action->egress, &verdict))
 		return pass(p, EXIT_NO_EGRESS);
-	if (!packet_trim(p, ETH_HLEN + l3_header_len + p->l4_header_len))
+	switch (link_resize(p, action, &out, l3_header_len + p->l4_header_len, v6)) {
+	case LINK_READY:
+		break;
+	case LINK_REFUSED:
 		return pass(p, EXIT_ADJUST);
+	case LINK_BROKEN:
+		count_exit(EXIT_ADJUST_DROP);
+		return packet_drop(p);
+	}
 	account(p, action);
+	link_write(p, action, &out, v6);
 	if (v6)
 		rewrite_ipv6(p, flow6_of(action));
 	else
@@ -217,20 +246,22 @@ static __always_inline int walk_ip(struct packet *p, bool v6)
 
 static __always_inline int walk(struct packet *p)
 {
-	const struct ethhdr *eth = p->data;
+	const struct ethhdr *eth;
 	__u64 now = bpf_jiffies64();
 	__be16 type;
+	int reason;
 
+	p->link_len = ETH_HLEN;
+	packet_load(p);
 	if (!packet_has(p, ETH_HLEN))
 		return pass(p, EXIT_TRUNCATED);
 	eth = p->data;
 	if (eth->h_dest[0] & 1)
 		return pass(p, EXIT_GROUP_ADDRESS);
 	type = eth->h_proto;
-	/* TC: a tag that hardware took off the frame, or that the kernel untagged early */
-	if ((p->skb && p->skb->vlan_present) || type == bpf_htons(ETH_P_8021Q) ||
-	    type == bpf_htons(ETH_P_8021AD))
-		return pass(p, EXIT_VLAN);
+	reason = parse_link(p, &type);
+	if (reason != PARSE_OK)
+		return pass(p, reason);
 	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6))
 		return pass(p, EXIT_ETHERTYPE);
 	if ((__s64)(valid_until - now) < 0)

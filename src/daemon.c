@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/neighbour.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
+#include "bridge.h"
 #include "conntrack.h"
 #include "daemon.h"
 #include "datapath.h"
@@ -20,6 +23,7 @@
 #include "neighbour.h"
 #include "path.h"
 #include "port.h"
+#include "pppoe.h"
 #include "rtnl.h"
 #include "util.h"
 
@@ -43,6 +47,8 @@ struct daemon {
 	const struct options *options;
 	struct rtnl rtnl;
 	struct links links;
+	struct bridges bridges;
+	struct pppoe_sessions sessions;
 	struct neighbours neighbours;
 	struct conntrack conntrack;
 	struct datapath datapath;
@@ -54,6 +60,7 @@ struct daemon {
 	int eventless;
 	int terminate;
 	bool eventless_armed;
+	bool links_changed;  /* by events that the ports have not followed so far */
 	bool routes_changed; /* since the last tick: put-off candidates get another chance */
 	bool stop;
 	uint64_t next_review_ms;
@@ -62,13 +69,24 @@ struct daemon {
 
 /* ---- Routing events --------------------------------------------------------- */
 
+static int dump_devices(struct daemon *daemon)
+{
+	int err = links_dump(&daemon->links, &daemon->rtnl);
+
+	err = err ? err : bridges_dump(&daemon->bridges, &daemon->rtnl);
+	if (!err)
+		pppoe_read(&daemon->sessions, &daemon->links);
+	return err;
+}
+
 static void on_everything(void *context, const char *why)
 {
 	struct daemon *daemon = context;
 
 	log_info("%s: all flows go back to the stack for a new decision", why);
-	if (links_dump(&daemon->links, &daemon->rtnl))
+	if (dump_devices(daemon))
 		log_warn("cannot list the network devices");
+	daemon->links_changed = true;
 	flows_forget_all(&daemon->flows);
 	daemon->routes_changed = true;
 }
@@ -77,6 +95,7 @@ static void on_forwarding(void *context, int ifindex)
 {
 	struct daemon *daemon = context;
 
+	daemon->links_changed = true; /* --iface auto: an interface may have come or gone */
 	if (ifindex < 0 || ports_find(&daemon->ports, (uint32_t)ifindex))
 		on_everything(context, "forwarding was switched");
 }
@@ -90,45 +109,86 @@ static void on_route(void *context, uint8_t family, const struct address *prefix
 	daemon->routes_changed = true;
 }
 
+/* A host moved to another port of its bridge, or the bridge has forgotten it. */
+static void on_bridge_host(struct daemon *daemon, const struct nlmsghdr *message)
+{
+	const struct nlattr *table[NDA_MAX + 1];
+
+	if (!bridges_event(&daemon->bridges, message))
+		return;
+	rtnl_attributes(message, sizeof(struct ndmsg), table, NDA_MAX);
+	if (table[NDA_LLADDR] && mnl_attr_get_payload_len(table[NDA_LLADDR]) == 6)
+		flows_forget_mac(&daemon->flows, mnl_attr_get_payload(table[NDA_LLADDR]));
+}
+
+static bool is_bridge_host(const struct nlmsghdr *message)
+{
+	const struct ndmsg *header = mnl_nlmsg_get_payload(message);
+
+	return mnl_nlmsg_get_payload_len(message) >= sizeof(*header) &&
+	       header->ndm_family == AF_BRIDGE;
+}
+
 static void on_neighbour(void *context, const struct nlmsghdr *message)
 {
 	struct daemon *daemon = context;
-	struct neighbour *changed = neighbours_event(&daemon->neighbours, &daemon->rtnl, message);
+	struct neighbour *changed;
 
+	if (is_bridge_host(message)) {
+		on_bridge_host(daemon, message);
+		return;
+	}
+	changed = neighbours_event(&daemon->neighbours, &daemon->rtnl, message);
 	if (changed)
 		flows_forget_neighbour(&daemon->flows, changed);
 }
 
-static void update_port(struct daemon *daemon, struct port *port, const struct link *link)
+/* Does a flow depend on the device that the message is about? */
+static bool is_in_path(const struct daemon *daemon, const struct nlmsghdr *message)
 {
-	if (!link || link->master) {
-		if (port->mode != ATTACH_NONE)
-			log_warn("interface '%s' %s: its packets take the stack", port->name,
-				 link ? "now belongs to another device" : "is gone");
-		datapath_clear_port(&daemon->datapath, port->ifindex);
-		if (!link)
-			port->mode = ATTACH_NONE;
-		return;
-	}
-	datapath_set_port(&daemon->datapath, port->ifindex, link->mac);
+	const struct ifinfomsg *header = mnl_nlmsg_get_payload(message);
+	const struct link *link;
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header))
+		return false;
+	link = links_find(&daemon->links, (uint32_t)header->ifi_index);
+	return link && link->in_path;
 }
 
 static void on_link(void *context, const struct nlmsghdr *message)
 {
 	struct daemon *daemon = context;
-	enum link_change change;
-	struct port *port;
+	bool in_path = is_in_path(daemon, message);
+	bool changed = bridges_event(&daemon->bridges, message);
+	const struct port *port;
 	uint32_t ifindex;
 
-	change = links_event(&daemon->links, message, &ifindex);
-	if (change == LINK_SAME)
+	if (links_event(&daemon->links, message, &ifindex) != LINK_SAME)
+		changed = true;
+	if (!changed)
 		return;
-	flows_forget_link(&daemon->flows, ifindex);
+	/* A bridge tells of its own VLANs by what else changes with them. */
+	if (link_is(links_find(&daemon->links, ifindex), "bridge"))
+		bridges_dump(&daemon->bridges, &daemon->rtnl);
+	/* Sessions come and go with their ppp devices. */
+	if (pppoe_read(&daemon->sessions, &daemon->links))
+		in_path = true;
+	daemon->routes_changed = true;
+	daemon->links_changed = true;
 	port = ports_find(&daemon->ports, ifindex);
-	if (!port)
-		return;
-	update_port(daemon, port, links_find(&daemon->links, ifindex));
 	/* Routes come and go with their interface, for IPv4 without an event of their own. */
+	if (in_path || port)
+		flows_forget_all(&daemon->flows);
+}
+
+/* Once for all events of a batch: ports come and go with devices. */
+static void follow_links(struct daemon *daemon)
+{
+	if (!daemon->links_changed)
+		return;
+	daemon->links_changed = false;
+	if (!ports_update(&daemon->ports, &daemon->datapath, &daemon->links, &daemon->sessions))
+		return;
 	flows_forget_all(&daemon->flows);
 	daemon->routes_changed = true;
 }
@@ -145,6 +205,7 @@ static void read_rtnl(struct daemon *daemon)
 	};
 
 	rtnl_read_events(&daemon->rtnl, &events);
+	follow_links(daemon);
 }
 
 /* ---- Conntrack -------------------------------------------------------------- */
@@ -415,12 +476,12 @@ static int open_kernel(struct daemon *daemon)
 	int err = rtnl_open(&daemon->rtnl);
 
 	if (!err)
-		err = links_dump(&daemon->links, &daemon->rtnl);
+		err = dump_devices(daemon);
 	if (err) {
 		log_error("cannot talk to the kernel's routing (rtnetlink): %s", strerror(-err));
 		return err;
 	}
-	err = ports_plan(&daemon->ports, daemon->options, &daemon->links);
+	err = ports_plan(&daemon->ports, daemon->options, &daemon->links, &daemon->sessions);
 	if (err)
 		return err;
 	err = conntrack_open(&daemon->conntrack);
@@ -452,7 +513,7 @@ static int load(struct daemon *daemon)
 	const struct datapath_config config = {
 		.max_flows = daemon->options->max_flows,
 		.candidate_sets = candidate_sets(daemon->options->max_flows),
-		.detect_partial = ports_may_lack_checksums(&daemon->ports, &daemon->links),
+		.detect_partial = ports_may_lack_checksums(&daemon->ports),
 		.want_xdp = ports_want_xdp(&daemon->ports),
 		.want_tc = ports_want_tc(&daemon->ports),
 	};
@@ -467,7 +528,11 @@ static int start_flows(struct daemon *daemon)
 {
 	const struct path_context paths = {
 		.rtnl = &daemon->rtnl,
-		.links = &daemon->links,
+		.topology = {
+			.links = &daemon->links,
+			.bridges = &daemon->bridges,
+			.sessions = &daemon->sessions,
+		},
 		.neighbours = &daemon->neighbours,
 	};
 	int err = flows_init(&daemon->flows, daemon->options, &daemon->datapath, &daemon->conntrack,
@@ -531,6 +596,7 @@ static void close_all(struct daemon *daemon)
 	datapath_unload(&daemon->datapath);
 	neighbours_free(&daemon->neighbours);
 	links_free(&daemon->links);
+	bridges_free(&daemon->bridges);
 	rtnl_close(&daemon->rtnl);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)

@@ -183,18 +183,22 @@ void datapath_read_signals(struct datapath *datapath)
 	ring_buffer__consume(datapath->ring);
 }
 
-int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const uint8_t mac[6])
+int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const struct bpfw_port *port)
 {
-	struct bpfw_port port = { 0 };
-
-	memcpy(port.mac, mac, sizeof(port.mac));
-	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex, &port,
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex, port,
 				   BPF_ANY);
 }
 
 int datapath_clear_port(struct datapath *datapath, uint32_t ifindex)
 {
 	return bpf_map_delete_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex);
+}
+
+int datapath_set_plan_row(struct datapath *datapath, uint32_t index,
+			  const struct bpfw_plan_row *row)
+{
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.plan), &index, row,
+				   BPF_ANY);
 }
 
 int datapath_add_egress(struct datapath *datapath, uint32_t ifindex)
@@ -205,12 +209,14 @@ int datapath_add_egress(struct datapath *datapath, uint32_t ifindex)
 
 uint64_t datapath_hash(const struct datapath *datapath, const struct tuple *tuple)
 {
+	const struct segment nowhere = { 0 };
+
 	if (tuple->family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(tuple, 0);
+		struct bpfw_flow4_key key = tuple_to_key4(tuple, &nowhere);
 
 		return candidate_hash4(&key, datapath->candidate_seed);
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(tuple, 0);
+		struct bpfw_flow6_key key = tuple_to_key6(tuple, &nowhere);
 
 		return candidate_hash6(&key, datapath->candidate_seed);
 	}

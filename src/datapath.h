@@ -53,9 +53,13 @@ int datapath_set_signals(struct datapath *datapath, signal_callback callback, vo
 int datapath_signals_fd(const struct datapath *datapath);
 void datapath_read_signals(struct datapath *datapath);
 
-/* Tell the BPF side that frames for this MAC are the port's own; or that none are. */
-int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const uint8_t mac[6]);
+/* Tell the BPF side under which MACs the router receives on the port; or that it does not. */
+int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const struct bpfw_port *port);
 int datapath_clear_port(struct datapath *datapath, uint32_t ifindex);
+
+/* A row of what `bpfw status` shows. */
+int datapath_set_plan_row(struct datapath *datapath, uint32_t index,
+			  const struct bpfw_plan_row *row);
 
 /* Let flows leave by this device from XDP. It is forgotten by itself when it is deleted. */
 int datapath_add_egress(struct datapath *datapath, uint32_t ifindex);

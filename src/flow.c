@@ -59,6 +59,11 @@ static struct flow_direction *opposite_of(const struct flow_direction *direction
 	return &flow->direction[direction == &flow->direction[ORIGINAL] ? REPLY : ORIGINAL];
 }
 
+static bool is_installed(const struct flow_direction *direction)
+{
+	return direction->segment.port;
+}
+
 /* ---- The table -------------------------------------------------------------- */
 
 static struct flow_direction **bucket_of(const struct flows *flows, const struct tuple *tuple)
@@ -136,14 +141,14 @@ static bool read_action(const struct flows *flows, const struct flow_direction *
 			struct bpfw_action *action)
 {
 	if (direction->tuple.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, direction->ingress);
+		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, &direction->segment);
 		struct bpfw_flow4 value;
 
 		if (offload4_lookup(&flows->datapath->maps, &key, &value))
 			return false;
 		*action = value.action;
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, direction->ingress);
+		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, &direction->segment);
 		struct bpfw_flow6 value;
 
 		if (offload6_lookup(&flows->datapath->maps, &key, &value))
@@ -159,7 +164,7 @@ static int write_entry(const struct flows *flows, const struct flow_direction *d
 	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
 
 	if (direction->tuple.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, direction->ingress);
+		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, &direction->segment);
 		struct bpfw_flow4 value = {
 			.action = *action,
 			.src = to.src.word[0],
@@ -168,7 +173,7 @@ static int write_entry(const struct flows *flows, const struct flow_direction *d
 
 		return offload4_update(&flows->datapath->maps, &key, &value);
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, direction->ingress);
+		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, &direction->segment);
 		struct bpfw_flow6 value = { .action = *action };
 
 		memcpy(value.src, &to.src, sizeof(value.src));
@@ -180,11 +185,11 @@ static int write_entry(const struct flows *flows, const struct flow_direction *d
 static void delete_entry(const struct flows *flows, const struct flow_direction *direction)
 {
 	if (direction->tuple.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, direction->ingress);
+		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, &direction->segment);
 
 		offload4_delete(&flows->datapath->maps, &key);
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, direction->ingress);
+		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, &direction->segment);
 
 		offload6_delete(&flows->datapath->maps, &key);
 	}
@@ -194,14 +199,14 @@ static void uninstall(struct flows *flows, struct flow_direction *direction)
 {
 	struct bpfw_action action;
 
-	if (!direction->ingress)
+	if (!is_installed(direction))
 		return;
 	if (read_action(flows, direction, &action)) {
 		datapath_count(flows->datapath, COUNT_RETIRED_PACKETS, action.packets);
 		datapath_count(flows->datapath, COUNT_RETIRED_BYTES, action.bytes);
 	}
 	delete_entry(flows, direction);
-	direction->ingress = 0;
+	direction->segment.port = 0;
 	list_remove(&direction->neighbour_user);
 	if (direction->neighbour)
 		neighbour_release(flows->paths.neighbours, direction->neighbour);
@@ -244,8 +249,31 @@ static void forget_flow(struct flows *flows, struct flow *flow)
 
 /* ---- Conntrack entries ------------------------------------------------------ */
 
+static bool is_in_prefixes(const struct options *options, const struct tuple *tuple)
+{
+	for (size_t i = 0; i < options->excludes; i++) {
+		const struct prefix_option *prefix = &options->exclude[i];
+
+		if (tuple->family == prefix->family &&
+		    (address_in_prefix(&tuple->src, &prefix->address, prefix->length) ||
+		     address_in_prefix(&tuple->dst, &prefix->address, prefix->length)))
+			return true;
+	}
+	return false;
+}
+
+/* --exclude goes by all addresses that the connection has, before and after NAT. */
+static bool is_excluded(const struct options *options, const struct ct_entry *entry)
+{
+	if (options->only_protocol && entry->original.protocol != options->only_protocol)
+		return true;
+	if (options->exclude_mask && (entry->mark & options->exclude_mask) == options->exclude_mark)
+		return true;
+	return is_in_prefixes(options, &entry->original) || is_in_prefixes(options, &entry->reply);
+}
+
 /* May the entry be offloaded? DAEMON_COUNTERS if so, else the counter that says why not. */
-static enum daemon_counter judge_entry(const struct ct_entry *entry)
+static enum daemon_counter judge_entry(const struct flows *flows, const struct ct_entry *entry)
 {
 	if (entry->zone)
 		return COUNT_ZONE;
@@ -261,14 +289,14 @@ static enum daemon_counter judge_entry(const struct ct_entry *entry)
 	if (entry->original.protocol == IPPROTO_TCP &&
 	    entry->tcp_state != TCP_CONNTRACK_ESTABLISHED)
 		return COUNT_NOT_ESTABLISHED;
-	return DAEMON_COUNTERS;
+	return is_excluded(flows->options, entry) ? COUNT_EXCLUDED : DAEMON_COUNTERS;
 }
 
 /* The flow's entry; false if it is gone, another one's by now, or not to be offloaded. */
 static bool read_entry(struct flows *flows, const struct flow *flow, struct ct_entry *entry)
 {
 	return !conntrack_lookup(flows->conntrack, &flow->direction[ORIGINAL].tuple, entry) &&
-	       entry->id == flow->ct_id && judge_entry(entry) == DAEMON_COUNTERS;
+	       entry->id == flow->ct_id && judge_entry(flows, entry) == DAEMON_COUNTERS;
 }
 
 static bool entry_still_good(struct flows *flows, const struct flow *flow)
@@ -319,7 +347,7 @@ static uint64_t idle_ms(const struct flows *flows, const struct flow *flow, uint
 		struct bpfw_action action;
 		uint64_t age;
 
-		if (!flow->direction[i].ingress ||
+		if (!is_installed(&flow->direction[i]) ||
 		    !read_action(flows, &flow->direction[i], &action))
 			continue;
 		age = clock_age_ms(&flows->datapath->clock, now, action.last_seen);
@@ -335,7 +363,7 @@ static bool is_closing(const struct flows *flows, const struct flow *flow)
 	struct bpfw_action action;
 
 	for (size_t i = 0; i < DIRECTIONS; i++)
-		if (flow->direction[i].ingress &&
+		if (is_installed(&flow->direction[i]) &&
 		    read_action(flows, &flow->direction[i], &action) && action.verdict == FLOW_PASS)
 			return true;
 	return false;
@@ -513,16 +541,24 @@ static void refuse(struct flows *flows, const struct tuple *tuple, enum daemon_c
 	}
 }
 
+static void release_path(const struct flows *flows, const struct path *path)
+{
+	if (path->neighbour)
+		neighbour_release(flows->paths.neighbours, path->neighbour);
+}
+
 /* The direction's path; DAEMON_COUNTERS, or the counter that says why there is none. */
 static enum daemon_counter find_path(const struct flows *flows,
-				     const struct flow_direction *direction, uint32_t ingress,
-				     struct path *path)
+				     const struct flow_direction *direction,
+				     const struct segment *segment, struct path *path)
 {
 	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
+	const struct port *port = ports_find(flows->ports, segment->port);
 	const struct path_query query = {
 		.family = direction->tuple.family,
 		.protocol = direction->tuple.protocol,
-		.ingress = ingress,
+		.keep_queues = port && port_is_tc(port),
+		.segment = *segment,
 		.mark = direction->flow->mark,
 		.src = direction->tuple.src,
 		.dst = to.dst,
@@ -531,6 +567,8 @@ static enum daemon_counter find_path(const struct flows *flows,
 	};
 	struct link *egress;
 
+	if (!port)
+		return COUNT_DEVICE;
 	switch (path_resolve(&flows->paths, &query, path)) {
 	case PATH_LATER:
 		return COUNT_NO_NEIGHBOUR;
@@ -538,62 +576,74 @@ static enum daemon_counter find_path(const struct flows *flows,
 		return COUNT_NOT_FORWARDED;
 	case PATH_DEVICE:
 		return COUNT_DEVICE;
+	case PATH_QDISC:
+		return COUNT_QDISC;
 	case PATH_OK:
 		break;
 	}
 	if (path->kind == PATH_BLACKHOLE)
 		return DAEMON_COUNTERS;
-	egress = links_find(flows->paths.links, path->egress);
-	if (egress && port_can_redirect(flows->ports, ports_find(flows->ports, ingress), egress,
-					flows->datapath))
+	egress = links_find(flows->paths.topology.links, path->transmission.segment.port);
+	if (egress && port_can_redirect(flows->ports, port, egress, flows->datapath))
 		return DAEMON_COUNTERS;
-	neighbour_release(flows->paths.neighbours, path->neighbour);
+	release_path(flows, path);
 	return COUNT_TARGET;
 }
 
+static void fill_link(const struct path *path, struct bpfw_action *action)
+{
+	const struct transmission *out = &path->transmission;
+
+	action->egress = out->segment.port;
+	action->gso_egress = out->gso_egress;
+	action->link_len = out->link_len;
+	action->tags = out->tags;
+	action->pcp_at = path->pcp_at;
+	action->pcp = path->pcp;
+	memcpy(action->link, out->link, sizeof(action->link));
+	memcpy(action->ingress_mac, path->reception.mac, sizeof(action->ingress_mac));
+	memcpy(action->session_mac, path->reception.session_mac, sizeof(action->session_mac));
+	if (out->segment.session)
+		action->flags |= FLOW_PPPOE;
+}
+
 static void fill_action(const struct flows *flows, const struct flow_direction *direction,
-			const struct path *path, const struct link *ingress,
-			struct bpfw_action *action)
+			const struct path *path, struct bpfw_action *action)
 {
 	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
 
 	memset(action, 0, sizeof(*action));
-	action->egress = path->egress;
+	fill_link(path, action);
 	action->mtu = path->kind == PATH_BLACKHOLE ? UINT16_MAX : path->mtu;
 	action->verdict = path->kind == PATH_BLACKHOLE ? FLOW_DROP : FLOW_FORWARD;
 	if (direction == &direction->flow->direction[REPLY])
 		action->flags |= FLOW_REPLY;
-	if (path->neighbour)
-		memcpy(action->eth_dst, path->neighbour->mac, sizeof(action->eth_dst));
-	memcpy(action->eth_src, path->src_mac, sizeof(action->eth_src));
-	memcpy(action->ingress_mac, ingress->mac, sizeof(action->ingress_mac));
 	action->wscale = direction->wscale;
 	action->last_seen = (uint32_t)clock_to_jiffies(&flows->datapath->clock, clock_ms());
 	nat_fill_action(&direction->tuple, &to, action);
 }
 
 /* Install a direction whose path is known. `signal` is that of the packet, if one came. */
-static int install(struct flows *flows, struct flow_direction *direction, uint32_t ingress,
-		   const struct path *path, const struct bpfw_signal *signal)
+static int install(struct flows *flows, struct flow_direction *direction,
+		   const struct segment *segment, const struct path *path,
+		   const struct bpfw_signal *signal)
 {
-	const struct link *link = links_find(flows->paths.links, ingress);
 	struct bpfw_action action;
 	int err;
 
-	if (!link)
-		return -ENODEV;
-	fill_action(flows, direction, path, link, &action);
+	fill_action(flows, direction, path, &action);
 	if (signal && direction->tuple.protocol == IPPROTO_TCP) {
 		action.seq_end = signal->seq;
 		action.ack = signal->ack;
 		action.window = signal->window;
 		action.flags |= FLOW_TRACKED;
 	}
-	direction->ingress = ingress;
-	direction->egress = path->egress;
+	direction->segment = *segment;
+	direction->egress = action.egress;
+	memcpy(direction->next_hop_mac, action.link, sizeof(direction->next_hop_mac));
 	err = write_entry(flows, direction, &action);
 	if (err) {
-		direction->ingress = 0;
+		direction->segment.port = 0;
 		return err;
 	}
 	direction->neighbour = path->neighbour;
@@ -603,18 +653,19 @@ static int install(struct flows *flows, struct flow_direction *direction, uint32
 }
 
 /* The opposite direction comes in where this one goes out, if we are attached there. */
-static void install_opposite(struct flows *flows, const struct flow_direction *direction)
+static void install_opposite(struct flows *flows, const struct flow_direction *direction,
+			     const struct segment *segment)
 {
 	struct flow_direction *opposite = opposite_of(direction);
-	const struct port *port = ports_find(flows->ports, direction->egress);
+	const struct port *port = ports_find(flows->ports, segment->port);
 	struct path path;
 
-	if (opposite->ingress || !port || port->mode == ATTACH_NONE)
+	if (is_installed(opposite) || !port || port->mode == ATTACH_NONE)
 		return;
-	if (find_path(flows, opposite, port->ifindex, &path) != DAEMON_COUNTERS)
+	if (find_path(flows, opposite, segment, &path) != DAEMON_COUNTERS)
 		return;
-	if (install(flows, opposite, port->ifindex, &path, NULL) && path.neighbour)
-		neighbour_release(flows->paths.neighbours, path.neighbour);
+	if (install(flows, opposite, segment, &path, NULL))
+		release_path(flows, &path);
 }
 
 /* Conntrack first: from the next packet on it may see none of the flow's any more. */
@@ -656,12 +707,15 @@ static bool table_is_full(struct flows *flows)
 	return true;
 }
 
-/* The direction cannot be offloaded. A flow of which nothing is offloaded any more goes. */
+/*
+ * The direction cannot be offloaded where the packet came in. If it is offloaded elsewhere,
+ * it stays so: a stray frame must not take it back. A flow of which nothing is offloaded goes.
+ */
 static void give_up(struct flows *flows, struct flow_direction *direction, bool was_offloaded,
 		    enum daemon_counter why)
 {
 	refuse(flows, &direction->tuple, why);
-	if (opposite_of(direction)->ingress)
+	if (is_installed(direction) || is_installed(opposite_of(direction)))
 		return;
 	if (was_offloaded)
 		remove_flow(flows, direction->flow, COUNT_CHANGED);
@@ -669,8 +723,21 @@ static void give_up(struct flows *flows, struct flow_direction *direction, bool 
 		free_flow(flows, direction->flow);
 }
 
+/* The neighbour may have no other user left, and is about to get one. */
+static void uninstall_keeping(struct flows *flows, struct flow_direction *direction,
+			      struct neighbour *neighbour)
+{
+	struct list guard;
+
+	list_init(&guard);
+	if (neighbour)
+		list_append(&neighbour->users, &guard);
+	uninstall(flows, direction);
+	list_remove(&guard);
+}
+
 /* Offload the entry's direction that a packet of `tuple` came in for. */
-static void learn(struct flows *flows, const struct tuple *tuple, uint32_t ingress,
+static void learn(struct flows *flows, const struct tuple *tuple, const struct segment *segment,
 		  const struct ct_entry *entry, const struct bpfw_signal *signal)
 {
 	struct flow_direction *direction = direction_for(flows, tuple, entry);
@@ -680,23 +747,22 @@ static void learn(struct flows *flows, const struct tuple *tuple, uint32_t ingre
 
 	if (!direction)
 		return;
-	known = opposite_of(direction)->ingress;
-	was_offloaded = known || direction->ingress;
-	uninstall(flows, direction); /* it may have come in elsewhere before */
-	why = find_path(flows, direction, ingress, &path);
+	known = is_installed(opposite_of(direction));
+	was_offloaded = known || is_installed(direction);
+	why = find_path(flows, direction, segment, &path);
 	if (why != DAEMON_COUNTERS) {
 		give_up(flows, direction, was_offloaded, why);
 		return;
 	}
+	uninstall_keeping(flows, direction, path.neighbour); /* it came in elsewhere before */
 	if (!known)
 		prepare_entry(flows, direction->flow);
-	if (install(flows, direction, ingress, &path, signal)) {
-		if (path.neighbour)
-			neighbour_release(flows->paths.neighbours, path.neighbour);
+	if (install(flows, direction, segment, &path, signal)) {
+		release_path(flows, &path);
 		give_up(flows, direction, was_offloaded, COUNT_FULL);
 		return;
 	}
-	install_opposite(flows, direction);
+	install_opposite(flows, direction, &path.transmission.segment);
 	if (!known) {
 		uint64_t now = clock_ms();
 
@@ -705,21 +771,20 @@ static void learn(struct flows *flows, const struct tuple *tuple, uint32_t ingre
 	}
 }
 
-static void candidate_signal(struct flows *flows, const struct tuple *tuple, uint32_t ingress,
-			     const struct bpfw_signal *signal)
+static void candidate_signal(struct flows *flows, const struct tuple *tuple,
+			     const struct segment *segment, const struct bpfw_signal *signal)
 {
 	const struct flow_direction *direction = find_direction(flows, tuple);
-	const struct port *port = ports_find(flows->ports, ingress);
 	enum daemon_counter why;
 	struct ct_entry entry;
 
-	if (!port || (direction && direction->ingress == ingress))
+	if (direction && segment_equal(&direction->segment, segment))
 		return; /* signalled again before we were done */
 	if (conntrack_lookup(flows->conntrack, tuple, &entry)) {
 		refuse(flows, tuple, COUNT_NO_ENTRY);
 		return;
 	}
-	why = judge_entry(&entry);
+	why = judge_entry(flows, &entry);
 	if (why != DAEMON_COUNTERS) {
 		wait_for_event(flows, &entry);
 		refuse(flows, tuple, why);
@@ -729,7 +794,7 @@ static void candidate_signal(struct flows *flows, const struct tuple *tuple, uin
 		refuse(flows, tuple, COUNT_FULL);
 		return;
 	}
-	learn(flows, tuple, ingress, &entry, signal);
+	learn(flows, tuple, segment, &entry, signal);
 }
 
 /* ---- TCP control segments --------------------------------------------------- */
@@ -769,11 +834,12 @@ void flows_signal(struct flows *flows, const struct bpfw_signal *signal)
 	bool ipv4 = signal->family == AF_INET;
 	struct tuple tuple = ipv4 ? tuple_from_key4(&signal->key.v4) :
 				    tuple_from_key6(&signal->key.v6);
-	uint32_t ingress = ipv4 ? signal->key.v4.ingress : signal->key.v6.ingress;
+	struct segment segment = ipv4 ? segment_from_key4(&signal->key.v4) :
+					segment_from_key6(&signal->key.v6);
 	struct flow *flow;
 
 	if (signal->kind == SIGNAL_CANDIDATE) {
-		candidate_signal(flows, &tuple, ingress, signal);
+		candidate_signal(flows, &tuple, &segment, signal);
 		return;
 	}
 	flow = find_flow(flows, &tuple);
@@ -785,7 +851,7 @@ void flows_signal(struct flows *flows, const struct bpfw_signal *signal)
 
 static void rearm_if_waiting(struct flows *flows, const struct ct_entry *entry)
 {
-	if (judge_entry(entry) != DAEMON_COUNTERS || !was_waiting(flows, entry))
+	if (judge_entry(flows, entry) != DAEMON_COUNTERS || !was_waiting(flows, entry))
 		return;
 	datapath_arm_candidate(flows->datapath, &entry->original);
 	datapath_arm_candidate(flows->datapath, &entry->reply);
@@ -912,8 +978,8 @@ static bool uses_link(const struct flow_direction *direction, const void *data)
 {
 	const uint32_t *ifindex = data;
 
-	return direction->ingress &&
-	       (direction->ingress == *ifindex || direction->egress == *ifindex);
+	return is_installed(direction) &&
+	       (direction->segment.port == *ifindex || direction->egress == *ifindex);
 }
 
 void flows_forget_link(struct flows *flows, uint32_t ifindex)
@@ -945,6 +1011,17 @@ void flows_forget_route(struct flows *flows, uint8_t family, const struct addres
 	forget_where(flows, routed_by, &changed);
 }
 
+static bool leaves_for(const struct flow_direction *direction, const void *data)
+{
+	return is_installed(direction) &&
+	       !memcmp(direction->next_hop_mac, data, sizeof(direction->next_hop_mac));
+}
+
+void flows_forget_mac(struct flows *flows, const uint8_t mac[6])
+{
+	forget_where(flows, leaves_for, mac);
+}
+
 void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour)
 {
 	struct list guard; /* keeps the neighbour alive until its last user has left */
@@ -966,6 +1043,7 @@ void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour)
 int flows_init(struct flows *flows, const struct options *options, struct datapath *datapath,
 	       struct conntrack *conntrack, const struct path_context *paths, struct ports *ports)
 {
+	flows->options = options;
 	flows->datapath = datapath;
 	flows->conntrack = conntrack;
 	flows->paths = *paths;

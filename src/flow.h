@@ -24,9 +24,10 @@ struct flow_direction {
 	struct flow_direction *hash_next;
 	struct flow *flow;
 	struct tuple tuple;          /* what its packets carry when they come in */
-	uint32_t ingress;            /* ifindex, part of the map key; 0 while not installed */
-	uint32_t egress;             /* ifindex, 0 for a blackhole */
-	struct neighbour *neighbour; /* NULL for a blackhole */
+	struct segment segment;      /* where they come in; port 0 while not installed */
+	uint32_t egress;             /* ifindex of the port, 0 for a blackhole */
+	uint8_t next_hop_mac[6];     /* all 0 where the egress device has no link layer */
+	struct neighbour *neighbour; /* NULL for a blackhole and where none was asked for */
 	struct list neighbour_user;  /* in neighbour->users */
 	uint8_t wscale;              /* of its sender */
 };
@@ -51,6 +52,7 @@ struct flow {
 #define WAITING_SLOTS 4096
 
 struct flows {
+	const struct options *options;
 	struct datapath *datapath;
 	struct conntrack *conntrack;
 	struct path_context paths;
@@ -71,7 +73,7 @@ struct flows {
 	bool full_warned;
 };
 
-/* Returns 0 or -ENOMEM. The modules given must outlive the table. */
+/* Returns 0 or -ENOMEM. The modules and options given must outlive the table. */
 int flows_init(struct flows *flows, const struct options *options, struct datapath *datapath,
 	       struct conntrack *conntrack, const struct path_context *paths, struct ports *ports);
 
@@ -97,6 +99,7 @@ void flows_forget_all(struct flows *flows);
 void flows_forget_link(struct flows *flows, uint32_t ifindex);
 void flows_forget_route(struct flows *flows, uint8_t family, const struct address *prefix,
 			unsigned int length);
+void flows_forget_mac(struct flows *flows, const uint8_t mac[6]);
 void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour);
 
 /* Refresh and expire what is due. */

@@ -23,9 +23,9 @@
 #define BPFFS "/sys/fs/bpf"
 #define PINS_PREFIX "bpfw-" /* bpffs keeps names with dots for itself */
 
-/* bpfw.instance.LAYOUT.PID.FLOWS4.FLOWS6.EXITS.COUNTERS */
+/* bpfw.instance.LAYOUT.PID.FLOWS4.FLOWS6.EXITS.COUNTERS.PLAN */
 #define NAME_PREFIX "bpfw.instance"
-#define NAME_NUMBERS 6
+#define NAME_NUMBERS 7
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -48,7 +48,7 @@ static int have_bpffs(void)
 }
 
 /* Names are fixed: nothing is followed that somebody else put there. */
-static const char *const pin_names[] = { "flows4", "flows6", "exits", "counters" };
+static const char *const pin_names[] = { "flows4", "flows6", "exits", "counters", "plan" };
 
 static void remove_pins(const char *directory)
 {
@@ -88,10 +88,9 @@ static void remove_stale_pins(void)
 static int pin_maps(struct instance *instance, const struct datapath *datapath)
 {
 	const struct bpf_map *const maps[] = {
-		datapath->skeleton->maps.flows4,
-		datapath->skeleton->maps.flows6,
-		datapath->skeleton->maps.exits,
-		datapath->skeleton->maps.counters,
+		datapath->skeleton->maps.flows4, datapath->skeleton->maps.flows6,
+		datapath->skeleton->maps.exits,  datapath->skeleton->maps.counters,
+		datapath->skeleton->maps.plan,
 	};
 	char path[128];
 	int err = have_bpffs();
@@ -124,10 +123,11 @@ static int bind_name(struct instance *instance, const struct datapath *datapath)
 	if (instance->name_fd < 0)
 		return -errno;
 	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
-		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, getpid(),
+		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, getpid(),
 		       datapath->maps.flows4, datapath->maps.flows6,
 		       bpf_map__fd(datapath->skeleton->maps.exits),
-		       bpf_map__fd(datapath->skeleton->maps.counters));
+		       bpf_map__fd(datapath->skeleton->maps.counters),
+		       bpf_map__fd(datapath->skeleton->maps.plan));
 	if (bind(instance->name_fd, (struct sockaddr *)&address,
 		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)))
 		return -errno;
@@ -139,10 +139,9 @@ int instance_announce(struct instance *instance, const struct datapath *datapath
 	int err = pin_maps(instance, datapath);
 
 	if (err) {
-		log_warn(
-			"no bpffs at " BPFFS " (%s): the maps are not pinned, so bpftool finds "
-			"them by id only; forwarding, 'bpfw flows' and 'bpfw stats' do not need it",
-			strerror(-err));
+		log_warn("no bpffs at " BPFFS " (%s): the maps are not pinned, so bpftool finds "
+			 "them by id only; forwarding, and bpfw's own commands, do not need it",
+			 strerror(-err));
 		if (instance->pins[0])
 			remove_pins(instance->pins);
 		instance->pins[0] = '\0';
@@ -175,6 +174,7 @@ static const struct map_layout layouts[] = {
 	{ sizeof(struct bpfw_flow6_key), sizeof(struct bpfw_flow6) },
 	{ sizeof(uint32_t), sizeof(struct bpfw_exit_counters) },
 	{ sizeof(uint32_t), sizeof(struct bpfw_daemon_counters) },
+	{ sizeof(uint32_t), sizeof(struct bpfw_plan_row) },
 };
 
 /* Anybody can bind a name: what it leads to must be a map of the right shape. */
@@ -198,7 +198,7 @@ static int take_map(int pidfd, int number, const struct map_layout *layout)
 static int open_maps(struct instance_maps *maps, const int *numbers)
 {
 	int *const into[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
-			      &maps->counters };
+			      &maps->counters, &maps->plan };
 	_cleanup_close_ int pidfd = -1;
 	int err = 0;
 
@@ -222,7 +222,7 @@ static int open_maps(struct instance_maps *maps, const int *numbers)
 void instance_close(struct instance_maps *maps)
 {
 	int *const fds[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
-			     &maps->counters };
+			     &maps->counters, &maps->plan };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		if (*fds[i] >= 0)

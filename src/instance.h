@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * How `bpfw flows` and `bpfw stats` find a running bpfw. It binds an abstract socket whose
+ * How `bpfw flows`, `stats` and `status` find a running bpfw. It binds an abstract socket whose
  * name holds its pid and the numbers of its map descriptors. Such names are listed by
  * network namespace and go with the process; the reader takes copies of the descriptors
  * by pidfd_getfd(). So the daemon answers no requests, and can be looked into when it
@@ -15,7 +15,7 @@
 #include "datapath.h"
 
 /* Changes whenever the layout of a map or of the name does. */
-#define INSTANCE_LAYOUT 1
+#define INSTANCE_LAYOUT 2
 
 struct instance {
 	int name_fd;   /* the bound socket */
@@ -32,6 +32,7 @@ struct instance_maps {
 	struct offload_maps flows;
 	int exits;
 	int counters;
+	int plan;
 };
 
 #define MAX_INSTANCES 64

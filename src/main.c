@@ -16,20 +16,28 @@ static void print_usage(FILE *to)
 	fputs("Usage: bpfw [OPTIONS] --iface NAME[:HOOK] [--iface NAME[:HOOK] ...]\n"
 	      "       bpfw flows [--json]\n"
 	      "       bpfw stats [--json]\n"
+	      "       bpfw status [--json]\n"
 	      "\n"
 	      "Takes established TCP and UDP flows, NAT included, out of the network stack: a BPF\n"
 	      "program forwards their packets, as long as conntrack, routing and neighbours say so.\n"
 	      "\n"
-	      "  --iface NAME[:HOOK]  interface to forward between; repeat, or separate by commas\n"
+	      "  --iface NAME[:HOOK]  interface to forward between: a port, bridge, VLAN, PPPoE, ...;\n"
+	      "                       repeat, or separate by commas; auto: all that can forward\n"
 	      "  --hook HOOK          tc, xdp, xdpgeneric or auto (XDP native, else TC; default)\n"
+	      "  --rxvlan-off         switch hardware VLAN stripping off where XDP is to be used\n"
+	      "  --exclude CIDR       flows from or to these addresses stay in the stack; repeat\n"
+	      "  --exclude-mark V[/M] flows with this conntrack mark stay in the stack\n"
+	      "  --only PROTOCOL      tcp or udp: flows of the other one stay in the stack\n"
 	      "  --max-flows N        connections to offload at most (default 65536)\n"
 	      "  --tcp-idle S         idle TCP flows leave the fast path after S seconds (300)\n"
 	      "  --udp-idle S         idle UDP flows leave the fast path after S seconds (60)\n"
 	      "  --log-level LEVEL    error, warn (default), info or debug\n"
+	      "  --dry-run [--json]   show what would be attached where, and exit\n"
 	      "  --help, --version\n"
 	      "\n"
 	      "bpfw flows             list the offloaded flows of the running instance\n"
 	      "bpfw stats             show every counted exit by reason\n"
+	      "bpfw status            show what is attached where\n"
 	      "\n"
 	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
 	      to);
@@ -43,6 +51,7 @@ struct command {
 static const struct command commands[] = {
 	{ "flows", show_flows },
 	{ "stats", show_stats },
+	{ "status", show_status },
 };
 
 static int run_daemon(int argc, char *const argv[])
@@ -64,6 +73,8 @@ static int run_daemon(int argc, char *const argv[])
 		return EXIT_SUCCESS;
 	}
 	log_level = (enum log_level)options.log_level;
+	if (options.dry_run)
+		return show_dry_run(&options);
 	return daemon_run(&options) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

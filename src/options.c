@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,11 +123,145 @@ static int add_interfaces(struct options *options, const char *words, int *hooks
 	return 0;
 }
 
+/* "auto" stands for every interface that forwards, so it goes with no other name. */
+static int check_automatic(struct options *options, char *error)
+{
+	for (size_t i = 0; i < options->interfaces; i++)
+		options->automatic |= !strcmp(options->interface[i].name, "auto");
+	if (!options->automatic || options->interfaces == 1)
+		return 0;
+	snprintf(error, OPTIONS_ERROR,
+		 "--iface auto means every interface that forwards: name no other, or leave "
+		 "'auto' out");
+	return -EINVAL;
+}
+
+/* ---- What stays in the stack ------------------------------------------------ */
+
+/* Clear the bits behind the prefix, as a route's destination has none either. */
+static void trim_prefix(struct prefix_option *prefix)
+{
+	uint8_t *byte = (uint8_t *)prefix->address.word;
+
+	for (size_t bit = prefix->length; bit < sizeof(prefix->address) * 8; bit++)
+		byte[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+}
+
+static bool parse_prefix_length(const char *word, unsigned int most, uint8_t *length)
+{
+	char *end;
+	unsigned long value = strtoul(word, &end, 10);
+
+	if (!isdigit((unsigned char)word[0]) || *end || value > most)
+		return false;
+	*length = (uint8_t)value;
+	return true;
+}
+
+static bool parse_prefix(const char *word, struct prefix_option *prefix)
+{
+	const char *slash = strchr(word, '/');
+	size_t len = slash ? (size_t)(slash - word) : strlen(word);
+	char text[INET6_ADDRSTRLEN];
+
+	if (len >= sizeof(text))
+		return false;
+	memcpy(text, word, len);
+	text[len] = '\0';
+	*prefix = (struct prefix_option){ .family = AF_INET, .length = 32 };
+	if (inet_pton(AF_INET, text, &prefix->address) != 1) {
+		*prefix = (struct prefix_option){ .family = AF_INET6, .length = 128 };
+		if (inet_pton(AF_INET6, text, &prefix->address) != 1)
+			return false;
+	}
+	if (slash && !parse_prefix_length(slash + 1, prefix->length, &prefix->length))
+		return false;
+	trim_prefix(prefix);
+	return true;
+}
+
+static int add_exclude(struct options *options, const char *word, char *error)
+{
+	if (options->excludes == MAX_EXCLUDES) {
+		snprintf(error, OPTIONS_ERROR, "--exclude: more than %d prefixes", MAX_EXCLUDES);
+		return -EINVAL;
+	}
+	if (!parse_prefix(word, &options->exclude[options->excludes])) {
+		snprintf(error, OPTIONS_ERROR,
+			 "--exclude takes an address or a prefix such as 192.0.2.0/24 or "
+			 "2001:db8::/32, not '%.60s'",
+			 word);
+		return -EINVAL;
+	}
+	options->excludes++;
+	return 0;
+}
+
+/* Up to `stop`, decimal or with 0x in front. A leading 0 does not make it octal. */
+static bool parse_mark(const char *word, char stop, uint32_t *value)
+{
+	bool hex = word[0] == '0' && (word[1] == 'x' || word[1] == 'X');
+	unsigned long long number;
+	char *end;
+
+	if (hex ? !isxdigit((unsigned char)word[2]) : !isdigit((unsigned char)word[0]))
+		return false;
+	errno = 0;
+	number = strtoull(word, &end, hex ? 16 : 10);
+	if (errno || *end != stop || number > UINT32_MAX)
+		return false;
+	*value = (uint32_t)number;
+	return true;
+}
+
+static int parse_exclude_mark(struct options *options, const char *word, char *error)
+{
+	const char *slash = strchr(word, '/');
+
+	options->exclude_mask = UINT32_MAX;
+	if (!parse_mark(word, slash ? '/' : '\0', &options->exclude_mark) ||
+	    (slash && !parse_mark(slash + 1, '\0', &options->exclude_mask))) {
+		snprintf(error, OPTIONS_ERROR,
+			 "--exclude-mark takes VALUE or VALUE/MASK, such as 0x10/0xf0, not '%.60s'",
+			 word);
+		return -EINVAL;
+	}
+	if (options->exclude_mask && !(options->exclude_mark & ~options->exclude_mask))
+		return 0;
+	snprintf(error, OPTIONS_ERROR, "--exclude-mark: %s in '%.60s'",
+		 options->exclude_mask ?
+			 "the value has bits that the mask lacks, so nothing matches" :
+			 "a mask of 0 matches everything",
+		 word);
+	return -EINVAL;
+}
+
+static int parse_only(struct options *options, const char *word, char *error)
+{
+	if (!strcmp(word, "tcp"))
+		options->only_protocol = IPPROTO_TCP;
+	else if (!strcmp(word, "udp"))
+		options->only_protocol = IPPROTO_UDP;
+	else {
+		snprintf(error, OPTIONS_ERROR, "--only takes tcp or udp, not '%.40s'", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* ---- All options ------------------------------------------------------------ */
+
 enum option_id {
-	OPTION_HOOK = 256,
+	OPTION_DRY_RUN = 256,
+	OPTION_EXCLUDE,
+	OPTION_EXCLUDE_MARK,
+	OPTION_HOOK,
 	OPTION_IFACE,
+	OPTION_JSON,
 	OPTION_LOG_LEVEL,
 	OPTION_MAX_FLOWS,
+	OPTION_ONLY,
+	OPTION_RXVLAN_OFF,
 	OPTION_TCP_IDLE,
 	OPTION_UDP_IDLE,
 	OPTION_HELP,
@@ -133,10 +269,16 @@ enum option_id {
 };
 
 static const struct option long_options[] = {
+	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+	{ "exclude", required_argument, NULL, OPTION_EXCLUDE },
+	{ "exclude-mark", required_argument, NULL, OPTION_EXCLUDE_MARK },
 	{ "hook", required_argument, NULL, OPTION_HOOK },
 	{ "iface", required_argument, NULL, OPTION_IFACE },
+	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
 	{ "max-flows", required_argument, NULL, OPTION_MAX_FLOWS },
+	{ "only", required_argument, NULL, OPTION_ONLY },
+	{ "rxvlan-off", no_argument, NULL, OPTION_RXVLAN_OFF },
 	{ "tcp-idle", required_argument, NULL, OPTION_TCP_IDLE },
 	{ "udp-idle", required_argument, NULL, OPTION_UDP_IDLE },
 	{ "help", no_argument, NULL, OPTION_HELP },
@@ -159,10 +301,42 @@ static int parse_log_level(struct options *options, const char *word, char *erro
 	return -EINVAL;
 }
 
+/* Options without a value. Returns false if `id` is none of them. */
+static bool parse_flag(struct options *options, int id)
+{
+	switch (id) {
+	case OPTION_DRY_RUN:
+		options->dry_run = true;
+		return true;
+	case OPTION_JSON:
+		options->json = true;
+		return true;
+	case OPTION_RXVLAN_OFF:
+		options->rxvlan_off = true;
+		return true;
+	case OPTION_HELP:
+		options->help = true;
+		return true;
+	case OPTION_VERSION:
+		options->version = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int parse_option(struct options *options, struct parse *parse, int id, char *const argv[],
 			char *error)
 {
+	if (parse_flag(options, id))
+		return 0;
 	switch (id) {
+	case OPTION_EXCLUDE:
+		return add_exclude(options, optarg, error);
+	case OPTION_EXCLUDE_MARK:
+		return parse_exclude_mark(options, optarg, error);
+	case OPTION_ONLY:
+		return parse_only(options, optarg, error);
 	case OPTION_HOOK:
 		return parse_hook(optarg, &parse->hook, error);
 	case OPTION_IFACE:
@@ -178,12 +352,6 @@ static int parse_option(struct options *options, struct parse *parse, int id, ch
 	case OPTION_UDP_IDLE:
 		return parse_number("--udp-idle", optarg, IDLE_LIMIT_S, &options->udp_idle_s,
 				    error);
-	case OPTION_HELP:
-		options->help = true;
-		return 0;
-	case OPTION_VERSION:
-		options->version = true;
-		return 0;
 	case ':':
 		snprintf(error, OPTIONS_ERROR, "option '%.60s' needs a value", argv[optind - 1]);
 		return -EINVAL;
@@ -221,9 +389,18 @@ int options_parse(struct options *options, int argc, char *const argv[], char er
 	for (size_t i = 0; i < options->interfaces; i++)
 		options->interface[i].hook = parse.hooks[i] < 0 ? parse.hook :
 								  (enum hook)parse.hooks[i];
+	if (check_automatic(options, error))
+		return -EINVAL;
+	if (options->json && !options->dry_run) {
+		snprintf(error, OPTIONS_ERROR,
+			 "--json goes with --dry-run; the commands flows, stats and status take it "
+			 "behind their name");
+		return -EINVAL;
+	}
 	if (options->interfaces || options->help || options->version)
 		return 0;
 	snprintf(error, OPTIONS_ERROR,
-		 "no interface: name at least one, for example --iface lan1 --iface wan");
+		 "no interface: name at least one, for example --iface lan1 --iface wan, or all "
+		 "that forward by --iface auto");
 	return -EINVAL;
 }

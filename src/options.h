@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tuple.h"
+
 enum hook {
 	HOOK_AUTO,
 	HOOK_TC,
@@ -22,9 +24,27 @@ struct interface_option {
 	enum hook hook;
 };
 
+#define MAX_EXCLUDES 64
+
+/* A prefix whose flows stay in the stack. Bits behind its length are 0. */
+struct prefix_option {
+	uint8_t family; /* AF_INET or AF_INET6 */
+	uint8_t length;
+	struct address address;
+};
+
 struct options {
 	struct interface_option interface[MAX_INTERFACES];
 	size_t interfaces;
+	bool automatic; /* --iface auto: interface[0] has the hook, and no name of a device */
+	struct prefix_option exclude[MAX_EXCLUDES];
+	size_t excludes;
+	uint32_t exclude_mark; /* of conntrack entries, with the mask below */
+	uint32_t exclude_mask; /* 0: no mark is excluded */
+	uint8_t only_protocol; /* IPPROTO_TCP or IPPROTO_UDP, 0 for both */
+	bool rxvlan_off;       /* hardware may be told to leave VLAN tags in frames for XDP */
+	bool dry_run;
+	bool json;
 	uint32_t max_flows;  /* connections, both directions counted as one */
 	uint32_t tcp_idle_s; /* a flow that is idle for so long leaves the fast path */
 	uint32_t udp_idle_s;

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "log.h"
 #include "path.h"
+#include "util.h"
+
+#define VLAN_TAG_LEN 4
 
 /* The kernel's answer to a route question. */
 struct route {
@@ -75,8 +79,9 @@ static struct nlmsghdr *put_route_request(char *buffer, const struct path_query 
 	return request;
 }
 
-/* The decision for a packet that comes in on query->ingress: rules, rp_filter and all. */
-static int ask_input_route(struct rtnl *rtnl, const struct path_query *query, struct route *route)
+/* The decision for a packet that `ingress` receives: rules, rp_filter and all. */
+static int ask_input_route(struct rtnl *rtnl, const struct path_query *query, uint32_t ingress,
+			   struct route *route)
 {
 	char buffer[512];
 	struct nlmsghdr *request = put_route_request(buffer, query);
@@ -84,7 +89,7 @@ static int ask_input_route(struct rtnl *rtnl, const struct path_query *query, st
 
 	header->rtm_src_len = header->rtm_dst_len;
 	mnl_attr_put(request, RTA_SRC, rtnl_address_len(query->family), &query->src);
-	mnl_attr_put_u32(request, RTA_IIF, query->ingress);
+	mnl_attr_put_u32(request, RTA_IIF, ingress);
 	mnl_attr_put_u8(request, RTA_IP_PROTO, query->protocol);
 	mnl_attr_put_u16(request, RTA_SPORT, query->sport);
 	mnl_attr_put_u16(request, RTA_DPORT, query->dport);
@@ -114,21 +119,6 @@ static bool forwards_ipv6(void)
 	return fd >= 0 && read(fd, &value, 1) == 1 && value != '0';
 }
 
-static enum path_refusal use_device(const struct path_context *context, const struct route *route,
-				    struct path *path)
-{
-	const struct link *link = links_find(context->links, route->egress);
-	uint32_t mtu;
-
-	if (!link || !link_running(link) || !link_is_ethernet(link) || link->master)
-		return PATH_DEVICE;
-	mtu = route->mtu && route->mtu < link->mtu ? route->mtu : link->mtu;
-	path->egress = link->ifindex;
-	path->mtu = mtu < UINT16_MAX ? (uint16_t)mtu : UINT16_MAX;
-	memcpy(path->src_mac, link->mac, sizeof(path->src_mac));
-	return PATH_OK;
-}
-
 static enum path_refusal use_neighbour(const struct path_context *context,
 				       const struct path_query *query, const struct route *route,
 				       struct path *path)
@@ -141,6 +131,82 @@ static enum path_refusal use_neighbour(const struct path_context *context,
 	return err ? PATH_LATER : PATH_OK;
 }
 
+/* rt_tos2priority() by packet_class() of the BPF side. */
+static const uint32_t ipv4_priority[] = { 0, 2, 6, 4 };
+#define CLASSES 8
+
+/* The skb's priority on the way out for the class. */
+static uint32_t class_priority(uint8_t family, const struct reception *reception, uint32_t class)
+{
+	if (family == AF_INET)
+		return ipv4_priority[class % ARRAY_SIZE(ipv4_priority)];
+	return reception->vlan ? reception->vlan->vlan.ingress[class] : 0;
+}
+
+static uint32_t priority_map(uint8_t family, const struct reception *reception,
+			     const struct link_vlan *vlan)
+{
+	uint32_t map = 0;
+
+	for (uint32_t class = 0; class < CLASSES; class ++) {
+		uint32_t priority = class_priority(family, reception, class);
+
+		if (priority < ARRAY_SIZE(vlan->egress))
+			map |= (uint32_t)vlan->egress[priority] << (class * 4);
+	}
+	return map;
+}
+
+/* One tag's priority may depend on the packet. Two that do are left to the stack. */
+static enum path_refusal use_priorities(const struct path_query *query, struct path *path)
+{
+	for (size_t i = 0; i < path->transmission.tags; i++) {
+		const struct link_vlan *vlan = path->transmission.priority[i];
+		uint32_t map = vlan ? priority_map(query->family, &path->reception, vlan) : 0;
+
+		if (!map)
+			continue;
+		if (path->pcp_at)
+			return PATH_DEVICE;
+		path->pcp = map;
+		path->pcp_at = (uint8_t)(ETH_HLEN + VLAN_TAG_LEN * i);
+	}
+	return PATH_OK;
+}
+
+static enum path_refusal use_device(const struct path_context *context,
+				    const struct path_query *query, const struct route *route,
+				    struct path *path)
+{
+	const struct link *device = links_find(context->topology.links, route->egress);
+	enum path_refusal refusal = PATH_OK;
+	uint32_t mtu;
+
+	if (!device)
+		return PATH_DEVICE;
+	if (topology_needs_neighbour(&context->topology, device))
+		refusal = use_neighbour(context, query, route, path);
+	if (refusal != PATH_OK)
+		return refusal;
+	switch (topology_send(&context->topology, route->egress,
+			      path->neighbour ? path->neighbour->mac : NULL, query->family,
+			      query->keep_queues, &path->transmission)) {
+	case TRANSMISSION_UNKNOWN:
+		return PATH_LATER;
+	case TRANSMISSION_DEVICE:
+		return PATH_DEVICE;
+	case TRANSMISSION_OK:
+		break;
+	}
+	if (path->transmission.shaped && !query->keep_queues)
+		return PATH_QDISC;
+	mtu = path->transmission.mtu;
+	if (route->mtu && route->mtu < mtu)
+		mtu = route->mtu;
+	path->mtu = mtu < UINT16_MAX ? (uint16_t)mtu : UINT16_MAX;
+	return use_priorities(query, path);
+}
+
 enum path_refusal path_resolve(const struct path_context *context, const struct path_query *query,
 			       struct path *path)
 {
@@ -151,7 +217,9 @@ enum path_refusal path_resolve(const struct path_context *context, const struct 
 	memset(path, 0, sizeof(*path));
 	if (query->family == AF_INET6 && !forwards_ipv6())
 		return PATH_NOT_FORWARDED;
-	err = ask_input_route(context->rtnl, query, &route);
+	if (!topology_receive(&context->topology, &query->segment, &path->reception))
+		return PATH_DEVICE;
+	err = ask_input_route(context->rtnl, query, path->reception.device, &route);
 	if (err == -EINVAL && is_blackhole(context->rtnl, query)) {
 		path->kind = PATH_BLACKHOLE;
 		return PATH_OK;
@@ -159,6 +227,8 @@ enum path_refusal path_resolve(const struct path_context *context, const struct 
 	if (err || route.type != RTN_UNICAST || route.encapsulated)
 		return PATH_NOT_FORWARDED;
 	path->kind = PATH_FORWARD;
-	refusal = use_device(context, &route, path);
-	return refusal == PATH_OK ? use_neighbour(context, query, &route, path) : refusal;
+	refusal = use_device(context, query, &route, path);
+	if (refusal != PATH_OK && path->neighbour)
+		neighbour_release(context->neighbours, path->neighbour);
+	return refusal;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The path of a flow's direction: the kernel's routing decision, taken down to the
- * egress device, its next hop and what the frame's link layer looks like. All that is
- * known about egress devices is in here.
+ * The path of a flow's direction: the interface that receives it, the kernel's routing
+ * decision there, the next hop, and the frame that leaves (topology.h).
  */
 #ifndef BPFW_PATH_H
 #define BPFW_PATH_H
@@ -10,6 +9,7 @@
 #include "link.h"
 #include "neighbour.h"
 #include "rtnl.h"
+#include "topology.h"
 
 /* What the route says. */
 enum path_kind {
@@ -19,23 +19,27 @@ enum path_kind {
 
 struct path {
 	enum path_kind kind;
-	uint32_t egress; /* ifindex; for a blackhole 0, as is all below */
+	struct reception reception;
+	/* For a blackhole all that follows is 0. */
 	uint16_t mtu;
-	uint8_t src_mac[6];
-	struct neighbour *neighbour;
+	struct transmission transmission;
+	uint8_t pcp_at; /* both as in struct bpfw_action */
+	uint32_t pcp;
+	struct neighbour *neighbour; /* NULL where the next hop has no MAC of its own to ask for */
 };
 
 /* Why there is no path. */
 enum path_refusal {
 	PATH_OK,
-	PATH_LATER,         /* the neighbour is not resolved yet: worth another try soon */
+	PATH_LATER,         /* next hop not resolved or not in the FDB: worth another try soon */
 	PATH_NOT_FORWARDED, /* local, broadcast, unreachable, prohibited, rp_filter, ... */
-	PATH_DEVICE,        /* the egress device is down or of a kind that is left to the stack */
+	PATH_DEVICE,        /* a device is down or of a kind that is left to the stack */
+	PATH_QDISC,         /* the packets would miss a queueing discipline that shapes them */
 };
 
 struct path_context {
 	struct rtnl *rtnl;
-	struct links *links;
+	struct topology topology;
 	struct neighbours *neighbours;
 };
 
@@ -43,7 +47,8 @@ struct path_context {
 struct path_query {
 	uint8_t family;
 	uint8_t protocol;
-	uint32_t ingress; /* ifindex */
+	bool keep_queues; /* TC: the packet passes the egress device's queueing discipline */
+	struct segment segment;
 	uint32_t mark;
 	struct address src; /* as received */
 	struct address dst; /* after destination NAT */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
-#include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,87 +26,135 @@ const char *attach_mode_name(enum attach_mode mode)
 	return names[mode];
 }
 
-/* ---- Which interfaces ------------------------------------------------------- */
-
-static int refuse(const char *name, const char *why)
+static uint8_t shown_mode(enum attach_mode mode)
 {
-	log_error("interface '%s': %s", name, why);
-	return -EINVAL;
+	static const uint8_t modes[] = {
+		[ATTACH_NONE] = PLAN_NOT_ATTACHED,     [ATTACH_XDP] = PLAN_XDP,
+		[ATTACH_XDPGENERIC] = PLAN_XDPGENERIC, [ATTACH_TCX] = PLAN_TCX,
+		[ATTACH_CLSACT] = PLAN_CLSACT,
+	};
+
+	return modes[mode];
 }
 
-static int check_interface(const char *name, const struct link *link, const struct links *links)
-{
-	const struct link *master;
-	char text[128];
+/* A failure at the start is the end; later it is one port less. */
+#define complain(ports, ...) \
+	log_message((ports)->running ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, __VA_ARGS__)
 
-	if (!link)
-		return refuse(name, "there is no such interface; 'ip link' lists those there are");
-	if (link->flags & IFF_LOOPBACK)
-		return refuse(name, "is the loopback, which forwards nothing; name the interfaces "
-				    "between which the router forwards");
-	if (link->type != ARPHRD_ETHER)
-		return refuse(name, "carries no Ethernet frames, so there is no link layer to "
-				    "rewrite; leave it out, its traffic goes on through the stack");
-	if (!link->master)
-		return 0;
-	master = links_find(links, link->master);
-	snprintf(text, sizeof(text),
-		 "belongs to '%s', which receives in its place; name '%s' "
-		 "(with --hook tc) or leave it out",
-		 master ? master->name : "another device", master ? master->name : "that");
-	return refuse(name, text);
+/* ---- The plan --------------------------------------------------------------- */
+
+static bool was_stripping(void *context, const struct link *link)
+{
+	const struct ports *ports = context;
+
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->port[i].ifindex == link->ifindex && ports->port[i].stripping_off)
+			return true;
+	return plan_ask_strips_vlans(NULL, link);
 }
 
-int ports_plan(struct ports *ports, const struct options *options, const struct links *links)
+static bool is_unfit_for_xdp(void *context, const struct link *link)
 {
-	ports->count = 0;
-	for (size_t i = 0; i < options->interfaces; i++) {
-		const struct interface_option *option = &options->interface[i];
-		const struct link *link = links_find_name(links, option->name);
-		struct port *port = &ports->port[ports->count];
-		int err = check_interface(option->name, link, links);
+	const struct ports *ports = context;
 
-		if (err)
-			return err;
-		*port = (struct port){
-			.ifindex = link->ifindex,
-			.hook = option->hook,
-			.link_fd = -1,
-			.lock_fd = -1,
-		};
-		memcpy(port->name, link->name, sizeof(port->name));
-		ports->count++;
+	return ports->running && ports->only_wires && link->kind[0];
+}
+
+static void make_plan(struct ports *ports, const struct links *links,
+		      const struct pppoe_sessions *sessions)
+{
+	const struct plan_probes probes = {
+		.forwards = plan_ask_forwards,
+		.strips_vlans = was_stripping,
+		.unfit_for_xdp = is_unfit_for_xdp,
+		.context = ports,
+	};
+
+	plan_make(&ports->next, ports->options, links, sessions, &probes, ports->auto_is_tc);
+}
+
+static bool has_row(const struct plan *plan, const struct bpfw_plan_row *wanted)
+{
+	for (size_t i = 0; i < plan->rows; i++)
+		if (!memcmp(&plan->row[i], wanted, sizeof(*wanted)))
+			return true;
+	return false;
+}
+
+/* The new plan, and what it says that the old one did not. */
+static void take_plan(struct ports *ports)
+{
+	for (size_t i = 0; i < ports->next.rows; i++) {
+		const struct bpfw_plan_row *row = &ports->next.row[i];
+		bool named = !ports->options->automatic;
+
+		if (row->port || has_row(&ports->plan, row))
+			continue;
+		log_message(named ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "interface '%s': %s%s",
+			    row->path[row->depth - 1],
+			    row->mode == PLAN_LEFT_OUT ? "left out: " : "", row->note);
 	}
+	if (ports->next.truncated && !ports->plan.truncated)
+		log_warn("more than %d ports or %d paths down to them: the rest is left out",
+			 MAX_PORTS, PLAN_ROWS);
+	ports->plan = ports->next;
+	ports->auto_is_tc = ports->plan.auto_is_tc;
+}
+
+int ports_plan(struct ports *ports, const struct options *options, const struct links *links,
+	       const struct pppoe_sessions *sessions)
+{
+	int err;
+
+	memset(ports, 0, sizeof(*ports));
+	ports->options = options;
+	make_plan(ports, links, sessions);
+	err = plan_check(&ports->next, options);
+	if (err)
+		return err;
+	take_plan(ports);
 	return 0;
 }
 
-bool ports_want_xdp(const struct ports *ports)
+static bool asks_for(const struct options *options, enum hook hook)
 {
-	for (size_t i = 0; i < ports->count; i++)
-		if (ports->port[i].hook != HOOK_TC)
+	for (size_t i = 0; i < options->interfaces; i++)
+		if (options->interface[i].hook == hook)
 			return true;
 	return false;
+}
+
+/*
+ * What was asked for by name has to load; what may come in handy is loaded where the
+ * kernel has the type.
+ */
+bool ports_want_xdp(const struct ports *ports)
+{
+	const struct options *options = ports->options;
+
+	return asks_for(options, HOOK_XDP) || asks_for(options, HOOK_XDPGENERIC) ||
+	       (asks_for(options, HOOK_AUTO) &&
+		libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_XDP, NULL) > 0);
 }
 
 bool ports_want_tc(const struct ports *ports)
 {
-	for (size_t i = 0; i < ports->count; i++)
-		if (ports->port[i].hook == HOOK_TC || ports->port[i].hook == HOOK_AUTO)
+	for (size_t i = 0; i < ports->plan.ports; i++)
+		if (ports->plan.port[i].hook == HOOK_TC)
 			return true;
-	return false;
+	return libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SCHED_CLS, NULL) > 0;
 }
 
-bool ports_may_lack_checksums(const struct ports *ports, const struct links *links)
+bool ports_may_lack_checksums(const struct ports *ports)
 {
-	for (size_t i = 0; i < ports->count; i++) {
-		const struct link *link = links_find(links, ports->port[i].ifindex);
+	/* Hardware drivers hand native XDP whole frames; virtual devices, and what an skb
+	 * already went through before generic XDP (GRO), do not. */
+	return !ports->plan.only_wires || asks_for(ports->options, HOOK_XDPGENERIC);
+}
 
-		/* Hardware drivers hand native XDP whole frames; virtual devices, and what
-		 * an skb already went through before generic XDP (GRO), do not. */
-		if (ports->port[i].hook == HOOK_XDPGENERIC || (link && link->kind[0]))
-			return true;
-	}
-	return false;
+bool port_is_tc(const struct port *port)
+{
+	return port->mode == ATTACH_TCX || port->mode == ATTACH_CLSACT;
 }
 
 struct port *ports_find(struct ports *ports, uint32_t ifindex)
@@ -203,7 +250,7 @@ static uint32_t attached_clsact(uint32_t ifindex)
 }
 
 /* The interface is locked by another bpfw: say which of its programs is there. */
-static int refuse_second(const struct port *port)
+static int refuse_second(const struct ports *ports, const struct port *port)
 {
 	uint32_t id = attached_xdp(port->ifindex);
 	char program[96];
@@ -216,25 +263,70 @@ static int refuse_second(const struct port *port)
 		describe_program(id, program, sizeof(program));
 	else
 		snprintf(program, sizeof(program), "its programs");
-	log_error("interface '%s': another bpfw has attached %s there; stop it first, or name "
-		  "other interfaces",
-		  port->name, program);
+	complain(ports,
+		 "interface '%s': another bpfw has attached %s there; stop it first, or name "
+		 "other interfaces",
+		 port->name, program);
 	return -EEXIST;
 }
 
 /* ---- Attaching -------------------------------------------------------------- */
 
+/* With consent (--rxvlan-off), and only for as long as XDP is attached. */
+static int stop_stripping(struct port *port)
+{
+	int err;
+
+	if (!port->strips_vlans)
+		return 0;
+	err = plan_switch_stripping(port->ifindex, false);
+	if (err)
+		log_warn("interface '%s': its stripping of VLAN tags cannot be switched off: %s",
+			 port->name, strerror(-err));
+	else
+		log_info("interface '%s': stripping of VLAN tags is switched off", port->name);
+	port->stripping_off = !err;
+	return err;
+}
+
+static void restore_stripping(struct port *port)
+{
+	if (port->stripping_off && plan_switch_stripping(port->ifindex, true) == -EOPNOTSUPP)
+		log_warn("interface '%s': its stripping of VLAN tags cannot be switched on again",
+			 port->name);
+	port->stripping_off = false;
+}
+
 static int attach_xdp(struct port *port, const struct datapath *datapath, enum attach_mode mode)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, create,
 		    .flags = mode == ATTACH_XDP ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	int fd = bpf_link_create(datapath_xdp_fd(datapath), (int)port->ifindex, BPF_XDP, &create);
+	int program = datapath_xdp_fd(datapath), fd, err;
 
-	if (fd < 0)
+	if (program < 0)
+		return -EOPNOTSUPP; /* this kernel has no XDP */
+	err = stop_stripping(port);
+	if (err)
+		return err;
+	fd = bpf_link_create(program, (int)port->ifindex, BPF_XDP, &create);
+	if (fd < 0) {
+		restore_stripping(port);
 		return fd;
+	}
 	port->link_fd = fd;
 	port->mode = mode;
 	return 0;
+}
+
+/* Both directions at once: the whole qdisc, but only if it came with us. */
+static void remove_clsact(struct port *port)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+
+	if (port->created_clsact)
+		bpf_tc_hook_destroy(&hook);
+	port->created_clsact = false;
 }
 
 static int attach_clsact(struct port *port, const struct datapath *datapath)
@@ -249,24 +341,22 @@ static int attach_clsact(struct port *port, const struct datapath *datapath)
 		return err;
 	port->created_clsact = !err;
 	err = bpf_tc_attach(&hook, &filter);
-	if (err)
+	if (err) {
+		remove_clsact(port);
 		return err;
+	}
 	port->mode = ATTACH_CLSACT;
 	return 0;
 }
 
-static void detach_clsact(const struct port *port)
+static void detach_clsact(struct port *port)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
 		    .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
 
 	bpf_tc_detach(&hook, &filter);
-	if (!port->created_clsact)
-		return;
-	/* Both directions at once: the whole qdisc, but only if it came with us. */
-	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
-	bpf_tc_hook_destroy(&hook);
+	remove_clsact(port);
 }
 
 /* The port stays locked. */
@@ -278,13 +368,16 @@ static void detach_port(struct port *port)
 		close(port->link_fd);
 	port->link_fd = -1;
 	port->mode = ATTACH_NONE;
+	restore_stripping(port);
 }
 
 static int attach_tc(struct port *port, const struct datapath *datapath)
 {
-	int fd = bpf_link_create(datapath_tc_fd(datapath), (int)port->ifindex,
-				 COMPAT_BPF_TCX_INGRESS, NULL);
+	int program = datapath_tc_fd(datapath), fd;
 
+	if (program < 0)
+		return -EOPNOTSUPP; /* this kernel has no BPF at TC */
+	fd = bpf_link_create(program, (int)port->ifindex, COMPAT_BPF_TCX_INGRESS, NULL);
 	if (fd >= 0) {
 		port->link_fd = fd;
 		port->mode = ATTACH_TCX;
@@ -296,21 +389,23 @@ static int attach_tc(struct port *port, const struct datapath *datapath)
 	return attach_clsact(port, datapath);
 }
 
-static int explain_xdp(const struct port *port, int err)
+static int explain_xdp(const struct ports *ports, const struct port *port, int err)
 {
 	uint32_t id = attached_xdp(port->ifindex);
 	char program[96];
 
 	if (id) {
 		describe_program(id, program, sizeof(program));
-		log_error("interface '%s': the XDP %s is attached there, and the kernel takes "
-			  "only one; detach it ('ip link set dev %s xdp off') or use --iface "
-			  "%s:tc",
-			  port->name, program, port->name, port->name);
+		complain(ports,
+			 "interface '%s': the XDP %s is attached there, and the kernel takes "
+			 "only one; detach it ('ip link set dev %s xdp off') or use --iface "
+			 "%s:tc",
+			 port->name, program, port->name, port->interface);
 	} else {
-		log_error("interface '%s': cannot attach XDP: %s; the driver may not support it, "
-			  "or not with this MTU: use --iface %s:tc",
-			  port->name, strerror(-err), port->name);
+		complain(ports,
+			 "interface '%s': cannot attach XDP: %s; the driver may not support it, "
+			 "or not with this MTU: use --iface %s:tc",
+			 port->name, strerror(-err), port->interface);
 	}
 	return err;
 }
@@ -328,14 +423,16 @@ static int attach_auto(struct port *port, const struct datapath *datapath)
 	return -EBUSY;
 }
 
-static int attach_tc_logged(struct port *port, const struct datapath *datapath)
+static int attach_tc_logged(const struct ports *ports, struct port *port,
+			    const struct datapath *datapath)
 {
 	int err = attach_tc(port, datapath);
 
 	if (err)
-		log_error("interface '%s': cannot attach at TC: %s; it needs tcx (Linux 6.6) or "
-			  "the clsact qdisc (kmod-sched-core, kmod-sched-bpf)",
-			  port->name, strerror(-err));
+		complain(ports,
+			 "interface '%s': cannot attach at TC: %s; it needs tcx (Linux 6.6) or "
+			 "the clsact qdisc (kmod-sched-core, kmod-sched-bpf)",
+			 port->name, strerror(-err));
 	return err;
 }
 
@@ -346,6 +443,10 @@ static int attach_tc_logged(struct port *port, const struct datapath *datapath)
  */
 static int move_auto_to_tc(struct ports *ports, const struct datapath *datapath)
 {
+	int first_err = 0;
+
+	ports->auto_is_tc = true;
+	plan_move_to_tc(&ports->plan);
 	for (size_t i = 0; i < ports->count; i++) {
 		struct port *port = &ports->port[i];
 		int err;
@@ -353,12 +454,11 @@ static int move_auto_to_tc(struct ports *ports, const struct datapath *datapath)
 		if (port->hook != HOOK_AUTO || port->lock_fd < 0)
 			continue;
 		detach_port(port);
-		err = attach_tc_logged(port, datapath);
-		if (err)
-			return err;
+		port->strips_vlans = false;
+		err = attach_tc_logged(ports, port, datapath);
+		first_err = first_err ? first_err : err;
 	}
-	ports->auto_is_tc = true;
-	return 0;
+	return first_err;
 }
 
 static int attach_port(struct ports *ports, struct port *port, const struct datapath *datapath)
@@ -366,9 +466,9 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 	int err = lock_port(port);
 
 	if (err == -EADDRINUSE)
-		return refuse_second(port);
+		return refuse_second(ports, port);
 	if (err) {
-		log_error("interface '%s': cannot lock it: %s", port->name, strerror(-err));
+		complain(ports, "interface '%s': cannot lock it: %s", port->name, strerror(-err));
 		return err;
 	}
 	switch (port->hook) {
@@ -376,14 +476,14 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 	case HOOK_XDPGENERIC:
 		err = attach_xdp(port, datapath,
 				 port->hook == HOOK_XDP ? ATTACH_XDP : ATTACH_XDPGENERIC);
-		return err ? explain_xdp(port, err) : 0;
+		return err ? explain_xdp(ports, port, err) : 0;
 	case HOOK_AUTO:
 		if (ports->auto_is_tc)
-			return attach_tc_logged(port, datapath);
+			return attach_tc_logged(ports, port, datapath);
 		err = attach_auto(port, datapath);
 		return err ? move_auto_to_tc(ports, datapath) : 0;
 	default:
-		return attach_tc_logged(port, datapath);
+		return attach_tc_logged(ports, port, datapath);
 	}
 }
 
@@ -395,56 +495,198 @@ static void warn_of_silent_veth(const struct port *port, const struct link *link
 		return;
 	log_warn("interface '%s': this kernel (before 6.3) does not say whether a veth takes "
 		 "frames from XDP: switch GRO on at its peer, or use --iface %s:tc",
-		 port->name, port->name);
+		 port->name, port->interface);
 }
 
-/* Flows will leave by the ports: ask now what they take, not when the first flow waits. */
-static void prime_targets(const struct ports *ports, struct datapath *datapath,
-			  const struct links *links)
+/* Flows will leave by the port: ask now what it takes, not when the first flow waits. */
+static void prime_target(const struct ports *ports, const struct port *port,
+			 struct datapath *datapath, const struct links *links)
 {
-	for (size_t i = 0; i < ports->count; i++) {
-		struct link *link = links_find(links, ports->port[i].ifindex);
+	struct link *link = links_find(links, port->ifindex);
 
-		log_info("interface '%s': attached at %s", ports->port[i].name,
-			 attach_mode_name(ports->port[i].mode));
-		warn_of_silent_veth(&ports->port[i], link);
-		for (size_t j = 0; link && j < ports->count; j++)
-			port_can_redirect(ports, &ports->port[j], link, datapath);
+	log_info("interface '%s': attached at %s", port->name, attach_mode_name(port->mode));
+	warn_of_silent_veth(port, link);
+	for (size_t i = 0; link && i < ports->count; i++)
+		port_can_redirect(ports, &ports->port[i], link, datapath);
+}
+
+static void release_port(struct port *port)
+{
+	detach_port(port);
+	if (port->lock_fd >= 0)
+		close(port->lock_fd);
+	port->lock_fd = -1;
+}
+
+static void remove_port(struct ports *ports, struct port *port, struct datapath *datapath)
+{
+	release_port(port);
+	datapath_clear_port(datapath, port->ifindex);
+	*port = ports->port[--ports->count];
+}
+
+static int add_port(struct ports *ports, const struct plan_port *planned, struct datapath *datapath,
+		    const struct links *links)
+{
+	const struct link *link = links_find(links, planned->ifindex);
+	struct port *port = &ports->port[ports->count++];
+	int err;
+
+	*port = (struct port){
+		.ifindex = planned->ifindex,
+		.hook = planned->hook,
+		.strips_vlans = planned->strips_vlans,
+		.link_fd = -1,
+		.lock_fd = -1,
+	};
+	memcpy(port->name, planned->name, sizeof(port->name));
+	memcpy(port->interface, planned->interface, sizeof(port->interface));
+	err = attach_port(ports, port, datapath);
+	err = err ? err : datapath_set_port(datapath, port->ifindex, &planned->receives);
+	if (!err && link && !(link->flags & IFF_UP) && !ports->running)
+		log_message(ports->options->automatic ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+			    "interface '%s' is down: attached all the same, its flows follow "
+			    "when it comes up",
+			    port->name);
+	return err;
+}
+
+/* ---- What is shown of it ---------------------------------------------------- */
+
+static void fill_row(struct ports *ports, struct bpfw_plan_row *row)
+{
+	const struct port *port = ports_find(ports, row->port);
+
+	if (!row->port)
+		return;
+	row->mode = port ? shown_mode(port->mode) : PLAN_NOT_ATTACHED;
+	if (row->mode == PLAN_NOT_ATTACHED)
+		snprintf(row->note, sizeof(row->note), "attaching failed: see bpfw's messages");
+	else
+		row->hook = row->mode == PLAN_TCX || row->mode == PLAN_CLSACT ? PLAN_HOOK_TC :
+										PLAN_HOOK_XDP;
+}
+
+static void show_rows(struct ports *ports, struct datapath *datapath)
+{
+	for (uint32_t i = 0; i < PLAN_ROWS; i++) {
+		struct bpfw_plan_row row = { 0 };
+
+		if (i < ports->plan.rows)
+			row = ports->plan.row[i];
+		fill_row(ports, &row);
+		if (!memcmp(&row, &ports->shown[i], sizeof(row)))
+			continue;
+		if (!datapath_set_plan_row(datapath, i, &row))
+			ports->shown[i] = row;
 	}
 }
 
+/* ---- Start, changes, end ---------------------------------------------------- */
+
 int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links)
 {
-	for (size_t i = 0; i < ports->count; i++) {
-		struct port *port = &ports->port[i];
-		const struct link *link = links_find(links, port->ifindex);
-		int err = attach_port(ports, port, datapath);
+	for (size_t i = 0; i < ports->plan.ports; i++) {
+		int err = add_port(ports, &ports->plan.port[i], datapath, links);
 
-		if (!err && link)
-			err = datapath_set_port(datapath, port->ifindex, link->mac);
 		if (err) {
 			ports_detach(ports);
 			return err;
 		}
-		if (link && !(link->flags & IFF_UP))
-			log_warn("interface '%s' is down: attached all the same, its flows follow "
-				 "when it comes up",
-				 port->name);
 	}
-	prime_targets(ports, datapath, links);
+	for (size_t i = 0; i < ports->count; i++)
+		prime_target(ports, &ports->port[i], datapath, links);
+	ports->only_wires = ports->plan.only_wires;
+	ports->running = true;
+	show_rows(ports, datapath);
 	return 0;
+}
+
+/* Those that are gone, that no interface stands on any more, or that need another hook. */
+static bool drop_ports(struct ports *ports, struct datapath *datapath, const struct links *links)
+{
+	bool changed = false;
+
+	for (size_t i = ports->count; i-- > 0;) {
+		struct port *port = &ports->port[i];
+		const struct plan_port *planned = plan_find_port(&ports->plan, port->ifindex);
+
+		if (planned && planned->hook == port->hook &&
+		    (planned->strips_vlans == port->strips_vlans || port->hook == HOOK_AUTO))
+			continue;
+		if (!planned)
+			log_warn("interface '%s' %s: its packets take the stack", port->name,
+				 links_find(links, port->ifindex) ?
+					 "is no port of a named interface any more" :
+					 "is gone");
+		remove_port(ports, port, datapath);
+		changed = true;
+	}
+	return changed;
+}
+
+static void refresh_port(struct port *port, const struct plan_port *planned,
+			 struct datapath *datapath)
+{
+	memcpy(port->name, planned->name, sizeof(port->name));
+	memcpy(port->interface, planned->interface, sizeof(port->interface));
+	datapath_set_port(datapath, port->ifindex, &planned->receives);
+}
+
+static bool add_ports(struct ports *ports, struct datapath *datapath, const struct links *links)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < ports->plan.ports; i++) {
+		const struct plan_port *planned = &ports->plan.port[i];
+		struct port *port = ports_find(ports, planned->ifindex);
+
+		if (port) {
+			refresh_port(port, planned, datapath);
+			continue;
+		}
+		changed = true;
+		if (!add_port(ports, planned, datapath, links))
+			prime_target(ports, ports_find(ports, planned->ifindex), datapath, links);
+	}
+	return changed;
+}
+
+static bool has_auto_at_xdp(const struct ports *ports)
+{
+	for (size_t i = 0; i < ports->count; i++)
+		if (ports->port[i].hook == HOOK_AUTO && ports->port[i].mode == ATTACH_XDP)
+			return true;
+	return false;
+}
+
+bool ports_update(struct ports *ports, struct datapath *datapath, const struct links *links,
+		  const struct pppoe_sessions *sessions)
+{
+	bool changed;
+
+	make_plan(ports, links, sessions);
+	if (plan_equal(&ports->next, &ports->plan))
+		return false;
+	take_plan(ports);
+	changed = drop_ports(ports, datapath, links);
+	if (ports->auto_is_tc && has_auto_at_xdp(ports)) {
+		log_warn("a port cannot do XDP: all automatic ones move to TC");
+		move_auto_to_tc(ports, datapath);
+		changed = true;
+	}
+	changed |= add_ports(ports, datapath, links);
+	for (size_t i = ports->count; i-- > 0;)
+		if (ports->port[i].mode == ATTACH_NONE)
+			remove_port(ports, &ports->port[i], datapath);
+	show_rows(ports, datapath);
+	return changed;
 }
 
 void ports_detach(struct ports *ports)
 {
-	for (size_t i = 0; i < ports->count; i++) {
-		struct port *port = &ports->port[i];
-
-		detach_port(port);
-		if (port->lock_fd >= 0)
-			close(port->lock_fd);
-		port->lock_fd = -1;
-	}
+	for (size_t i = 0; i < ports->count; i++)
+		release_port(&ports->port[i]);
 }
 
 /* ---- Redirecting ------------------------------------------------------------ */
@@ -480,7 +722,9 @@ static void learn_target(const struct ports *ports, const struct port *ingress, 
 bool port_can_redirect(const struct ports *ports, const struct port *ingress, struct link *egress,
 		       struct datapath *datapath)
 {
-	if (ingress->mode == ATTACH_TCX || ingress->mode == ATTACH_CLSACT)
+	if (!ingress)
+		return false; /* the port went meanwhile */
+	if (port_is_tc(ingress))
 		return true;
 	if (ingress->mode == ATTACH_NONE)
 		return false;

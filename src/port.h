@@ -10,6 +10,7 @@
 #include "datapath.h"
 #include "link.h"
 #include "options.h"
+#include "plan.h"
 
 /* How a program is attached. */
 enum attach_mode {
@@ -22,33 +23,56 @@ enum attach_mode {
 
 struct port {
 	char name[IFNAMSIZ];
+	char interface[IFNAMSIZ]; /* that named it */
 	uint32_t ifindex;
-	enum hook hook; /* as asked for */
+	enum hook hook; /* as planned */
 	enum attach_mode mode;
 	int link_fd; /* BPF link, -1 if none */
 	int lock_fd; /* socket whose name keeps a second bpfw off the interface */
 	bool created_clsact;
+	bool strips_vlans;  /* XDP: the hardware's stripping has to be off */
+	bool stripping_off; /* and was switched off here */
 };
 
 struct ports {
-	struct port port[MAX_INTERFACES];
+	struct port port[MAX_PORTS];
 	size_t count;
+	const struct options *options;
+	struct plan plan;                      /* that the ports above follow */
+	struct plan next;                      /* the one being made */
+	struct bpfw_plan_row shown[PLAN_ROWS]; /* as the map has them */
 	bool auto_is_tc; /* an interface that cannot do XDP is among the automatic ones */
+	bool only_wires; /* the program was loaded for ports of hardware only */
+	bool running;    /* from here on a failure is not the end */
 };
 
-/* What the interface takes, before anything is loaded. Returns 0 or -errno, logged. */
-int ports_plan(struct ports *ports, const struct options *options, const struct links *links);
+/*
+ * Plan, before anything is loaded. The options have to outlive the ports. Returns 0 or
+ * -errno, logged: nothing can be attached, now or later.
+ */
+int ports_plan(struct ports *ports, const struct options *options, const struct links *links,
+	       const struct pppoe_sessions *sessions);
 
-/* Could a port be attached as XDP, or at TC? Decides which programs are loaded. */
+/* Can a port be attached as XDP, or at TC, also one that comes later? What to load. */
 bool ports_want_xdp(const struct ports *ports);
 bool ports_want_tc(const struct ports *ports);
 
 /* Can frames reach XDP there whose checksum was left to hardware (checksum.h)? */
-bool ports_may_lack_checksums(const struct ports *ports, const struct links *links);
+bool ports_may_lack_checksums(const struct ports *ports);
 
 /* Attach all, or none. Returns 0 or -errno, logged. */
 int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links);
 void ports_detach(struct ports *ports);
+
+/*
+ * Follow what changed: devices, their masters, MACs, PPPoE sessions, forwarding. Returns
+ * true if ports came, went or are attached in another way.
+ */
+bool ports_update(struct ports *ports, struct datapath *datapath, const struct links *links,
+		  const struct pppoe_sessions *sessions);
+
+/* Is the port attached at TC, whose packets pass the egress device's queueing discipline? */
+bool port_is_tc(const struct port *port);
 
 struct port *ports_find(struct ports *ports, uint32_t ifindex);
 

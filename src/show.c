@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/if_ether.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -10,7 +11,11 @@
 
 #include "clock.h"
 #include "instance.h"
+#include "link.h"
 #include "log.h"
+#include "plan.h"
+#include "pppoe.h"
+#include "rtnl.h"
 #include "show.h"
 #include "tuple.h"
 #include "util.h"
@@ -20,7 +25,7 @@ struct row {
 	struct tuple tuple;
 	struct tuple emitted;
 	struct bpfw_action action;
-	uint32_t ingress;
+	struct segment ingress;
 };
 
 typedef void (*row_printer)(const struct row *row, uint64_t idle_ms, bool first);
@@ -50,20 +55,123 @@ static const char *protocol_text(const struct tuple *tuple)
 	return tuple->protocol == IPPROTO_TCP ? "tcp" : "udp";
 }
 
+/* ---- JSON ------------------------------------------------------------------- */
+
+/* Names of interfaces may hold almost anything. */
+static void print_string(const char *text)
+{
+	putchar('"');
+	for (; *text; text++) {
+		if ((unsigned char)*text < ' ')
+			printf("\\u%04x", *text);
+		else
+			printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+	}
+	putchar('"');
+}
+
+/* A member whose value is a text, or null. */
+static void print_member(const char *name, const char *text)
+{
+	printf("\"%s\":", name);
+	if (text)
+		print_string(text);
+	else
+		printf("null");
+}
+
+/* ---- The link layer of a flow ----------------------------------------------- */
+
+/* What stands on the wire, in or out. */
+struct wire {
+	uint32_t port;
+	uint16_t vlan[MAX_VLAN_TAGS]; /* as in struct segment */
+	uint16_t session;             /* host byte order, 0 for none */
+};
+
+static uint16_t read_be16(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+static struct wire ingress_wire(const struct row *row)
+{
+	struct wire wire = { .port = row->ingress.port, .session = ntohs(row->ingress.session) };
+
+	memcpy(wire.vlan, row->ingress.vlan, sizeof(wire.vlan));
+	return wire;
+}
+
+/* Read back from the header that the packets leave with. */
+static struct wire egress_wire(const struct row *row)
+{
+	const struct bpfw_action *action = &row->action;
+	struct wire wire = { .port = action->egress };
+
+	for (size_t i = 0; i < MAX_VLAN_TAGS && i < action->tags; i++) {
+		const uint8_t *tag = action->link + ETH_HLEN - 2 + 4 * i;
+
+		wire.vlan[i] = (uint16_t)((read_be16(tag + 2) & VLAN_ID_MASK) | VLAN_TAGGED |
+					  (read_be16(tag) == ETH_P_8021AD ? VLAN_SERVICE : 0));
+	}
+	/* It ends with version and code, session, length, protocol: two bytes each. */
+	if (action->flags & FLOW_PPPOE && action->link_len >= ETH_HLEN + 8 &&
+	    action->link_len <= sizeof(action->link))
+		wire.session = read_be16(action->link + action->link_len - 6);
+	return wire;
+}
+
+/* "lan0", "lan0 vlan 10", "wan0 svlan 100 vlan 10 pppoe 0x12" */
+#define WIRE_TEXT 80
+
+static const char *wire_text(const struct wire *wire, char text[WIRE_TEXT])
+{
+	char name[IF_NAMESIZE];
+	int used = snprintf(text, WIRE_TEXT, "%s", interface_text(wire->port, name));
+
+	for (size_t i = 0; i < MAX_VLAN_TAGS && wire->vlan[i]; i++)
+		used += snprintf(text + used, WIRE_TEXT - (size_t)used, " %s %u",
+				 wire->vlan[i] & VLAN_SERVICE ? "svlan" : "vlan",
+				 wire->vlan[i] & VLAN_ID_MASK);
+	if (wire->session)
+		snprintf(text + used, WIRE_TEXT - (size_t)used, " pppoe 0x%x", wire->session);
+	return text;
+}
+
+static void print_json_wire(const char *side, const struct wire *wire)
+{
+	printf(",\"%s_vlans\":[", side);
+	for (size_t i = 0; i < MAX_VLAN_TAGS && wire->vlan[i]; i++)
+		printf("%s{\"protocol\":\"%s\",\"id\":%u}", i ? "," : "",
+		       wire->vlan[i] & VLAN_SERVICE ? "802.1ad" : "802.1Q",
+		       wire->vlan[i] & VLAN_ID_MASK);
+	printf("],\"%s_session\":", side);
+	if (wire->session)
+		printf("%u", wire->session);
+	else
+		printf("null");
+}
+
+/* ---- Rows of flows ---------------------------------------------------------- */
+
 static void print_json_row(const struct row *row, uint64_t idle, bool first)
 {
 	const struct tuple *in = &row->tuple, *out = &row->emitted;
-	char ingress[IF_NAMESIZE], egress[IF_NAMESIZE], src[INET6_ADDRSTRLEN],
-		dst[INET6_ADDRSTRLEN], nat_src[INET6_ADDRSTRLEN], nat_dst[INET6_ADDRSTRLEN];
+	const struct wire ingress = ingress_wire(row), egress = egress_wire(row);
+	char name[IF_NAMESIZE], src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN],
+		nat_src[INET6_ADDRSTRLEN], nat_dst[INET6_ADDRSTRLEN];
 
-	printf("%s\n  {\"family\":\"%s\",\"protocol\":\"%s\",\"direction\":\"%s\","
-	       "\"ingress\":\"%s\",\"egress\":\"%s\","
-	       "\"src\":\"%s\",\"dst\":\"%s\",\"sport\":%u,\"dport\":%u,"
+	printf("%s\n  {\"family\":\"%s\",\"protocol\":\"%s\",\"direction\":\"%s\",",
+	       first ? "" : ",", in->family == AF_INET ? "ipv4" : "ipv6", protocol_text(in),
+	       row->action.flags & FLOW_REPLY ? "reply" : "original");
+	print_member("ingress", interface_text(ingress.port, name));
+	print_json_wire("ingress", &ingress);
+	putchar(',');
+	print_member("egress", interface_text(egress.port, name));
+	print_json_wire("egress", &egress);
+	printf(",\"src\":\"%s\",\"dst\":\"%s\",\"sport\":%u,\"dport\":%u,"
 	       "\"nat_src\":\"%s\",\"nat_dst\":\"%s\",\"nat_sport\":%u,\"nat_dport\":%u,"
 	       "\"action\":\"%s\",\"packets\":%llu,\"bytes\":%llu,\"idle_ms\":%" PRIu64 "}",
-	       first ? "" : ",", in->family == AF_INET ? "ipv4" : "ipv6", protocol_text(in),
-	       row->action.flags & FLOW_REPLY ? "reply" : "original",
-	       interface_text(row->ingress, ingress), interface_text(row->action.egress, egress),
 	       address_text(in->family, &in->src, src), address_text(in->family, &in->dst, dst),
 	       ntohs(in->sport), ntohs(in->dport), address_text(in->family, &out->src, nat_src),
 	       address_text(in->family, &out->dst, nat_dst), ntohs(out->sport), ntohs(out->dport),
@@ -73,14 +181,14 @@ static void print_json_row(const struct row *row, uint64_t idle, bool first)
 
 static void print_text_row(const struct row *row, uint64_t idle, bool first)
 {
-	char ingress[IF_NAMESIZE], egress[IF_NAMESIZE], from[TUPLE_TEXT], to[TUPLE_TEXT];
+	const struct wire ingress = ingress_wire(row), egress = egress_wire(row);
+	char in[WIRE_TEXT], out[WIRE_TEXT], from[TUPLE_TEXT], to[TUPLE_TEXT];
 
 	(void)first;
 	printf("%s  %s -> %s  %llu packets  %llu bytes  idle %" PRIu64 ".%" PRIu64 " s%s\n",
-	       tuple_print(&row->tuple, from), interface_text(row->ingress, ingress),
-	       interface_text(row->action.egress, egress), (unsigned long long)row->action.packets,
-	       (unsigned long long)row->action.bytes, idle / 1000, idle % 1000 / 100,
-	       row->action.flags & FLOW_REPLY ? "  [reply]" : "");
+	       tuple_print(&row->tuple, from), wire_text(&ingress, in), wire_text(&egress, out),
+	       (unsigned long long)row->action.packets, (unsigned long long)row->action.bytes,
+	       idle / 1000, idle % 1000 / 100, row->action.flags & FLOW_REPLY ? "  [reply]" : "");
 	if (row->action.flags & FLOW_NAT)
 		/* without the protocol, which is the same */
 		printf("    nat %s\n", tuple_print(&row->emitted, to) + 4);
@@ -114,7 +222,7 @@ static void list_entry4(struct listing *listing, const void *map_key, const void
 	struct row row = {
 		.tuple = tuple_from_key4(key),
 		.action = flow->action,
-		.ingress = key->ingress,
+		.ingress = segment_from_key4(key),
 	};
 
 	row.emitted = row.tuple;
@@ -132,7 +240,7 @@ static void list_entry6(struct listing *listing, const void *map_key, const void
 	struct row row = {
 		.tuple = tuple_from_key6(key),
 		.action = flow->action,
-		.ingress = key->ingress,
+		.ingress = segment_from_key6(key),
 	};
 
 	row.emitted = row.tuple;
@@ -304,6 +412,140 @@ static void print_statistics(bool json)
 	print_counters("daemon:", daemon_texts, total.daemon, DAEMON_COUNTERS);
 }
 
+/* ---- The plan --------------------------------------------------------------- */
+
+struct plan_rows {
+	struct bpfw_plan_row *row;
+	size_t count;
+};
+
+/* Names by " > ": no name holds a space. */
+#define PATH_TEXT ((size_t)PLAN_DEPTH * (PLAN_NAME + 3))
+
+static const char *path_text(const struct bpfw_plan_row *row, char text[PATH_TEXT])
+{
+	int used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < row->depth && i < PLAN_DEPTH; i++)
+		used += snprintf(text + used, PATH_TEXT - (size_t)used, "%s%.15s", i ? " > " : "",
+				 row->path[i]);
+	return text;
+}
+
+static void print_json_plan_row(const struct bpfw_plan_row *row, bool first)
+{
+	printf("%s\n  {", first ? "" : ",");
+	print_member("interface", row->interface);
+	printf(",\"path\":[");
+	for (size_t i = 0; i < row->depth && i < PLAN_DEPTH; i++) {
+		if (i)
+			putchar(',');
+		print_string(row->path[i]);
+	}
+	printf("],");
+	print_member("port", row->port && row->depth ? row->path[row->depth - 1] : NULL);
+	putchar(',');
+	print_member("hook", plan_hook_name(row->hook));
+	putchar(',');
+	print_member("mode", plan_mode_name(row->mode));
+	putchar(',');
+	print_member("note", row->note);
+	putchar('}');
+}
+
+static int wider(int width, const char *text)
+{
+	int len = (int)strlen(text);
+
+	return len > width ? len : width;
+}
+
+static void print_plan_table(const struct bpfw_plan_row *rows, size_t count)
+{
+	int interface = (int)strlen("INTERFACE"), path = (int)strlen("PATH");
+	char text[PATH_TEXT];
+
+	for (size_t i = 0; i < count; i++) {
+		interface = wider(interface, rows[i].interface);
+		path = wider(path, path_text(&rows[i], text));
+	}
+	printf("%-*s  %-*s  %-4s  %-12s  %s\n", interface, "INTERFACE", path, "PATH", "HOOK",
+	       "MODE", "NOTE");
+	for (size_t i = 0; i < count; i++) {
+		const char *hook = plan_hook_name(rows[i].hook);
+
+		printf("%-*s  %-*s  %-4s  ", interface, rows[i].interface, path,
+		       path_text(&rows[i], text), hook ? hook : "-");
+		if (rows[i].note[0])
+			printf("%-12s  %s\n", plan_mode_name(rows[i].mode), rows[i].note);
+		else
+			printf("%s\n", plan_mode_name(rows[i].mode));
+	}
+}
+
+static void print_plan(const struct bpfw_plan_row *rows, size_t count, bool json)
+{
+	if (!json) {
+		print_plan_table(rows, count);
+		return;
+	}
+	printf("{\"plan\":[");
+	for (size_t i = 0; i < count; i++)
+		print_json_plan_row(&rows[i], !i);
+	printf("\n]}\n");
+}
+
+/* The rows of an instance follow those of the ones before. */
+static int add_plan(const struct instance_maps *maps, void *data)
+{
+	struct plan_rows *rows = data;
+	struct bpfw_plan_row *grown =
+		realloc(rows->row, (rows->count + PLAN_ROWS) * sizeof(*rows->row));
+
+	if (!grown)
+		return -ENOMEM;
+	rows->row = grown;
+	for (uint32_t i = 0; i < PLAN_ROWS; i++) {
+		struct bpfw_plan_row *row = &rows->row[rows->count];
+		int err = bpf_map_lookup_elem(maps->plan, &i, row);
+
+		if (err)
+			return err;
+		if (!row->interface[0])
+			break;
+		rows->count++;
+	}
+	return 0;
+}
+
+int show_dry_run(const struct options *options)
+{
+	const struct plan_probes probes = {
+		.forwards = plan_ask_forwards,
+		.strips_vlans = plan_ask_strips_vlans,
+	};
+	static struct pppoe_sessions sessions;
+	static struct links links;
+	static struct rtnl rtnl;
+	static struct plan plan;
+	int err = rtnl_open(&rtnl);
+
+	if (!err)
+		err = links_dump(&links, &rtnl);
+	if (err) {
+		log_error("cannot talk to the kernel's routing (rtnetlink): %s", strerror(-err));
+	} else {
+		pppoe_read(&sessions, &links);
+		plan_make(&plan, options, &links, &sessions, &probes, false);
+		print_plan(plan.row, plan.rows, options->json);
+		err = plan_check(&plan, options);
+	}
+	links_free(&links);
+	rtnl_close(&rtnl);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* ---- Commands --------------------------------------------------------------- */
 
 static void print_usage(FILE *to, const char *command, const char *what)
@@ -394,5 +636,20 @@ int show_stats(int argc, char *const argv[])
 	status = for_each_instance(read_statistics, NULL);
 	if (!status)
 		print_statistics(json);
+	return status;
+}
+
+int show_status(int argc, char *const argv[])
+{
+	struct plan_rows rows = { 0 };
+	bool json;
+	int status = parse_arguments(argc, argv, "Shows what is attached where", &json);
+
+	if (status)
+		return status - 1;
+	status = for_each_instance(add_plan, &rows);
+	if (!status)
+		print_plan(rows.row, rows.count, json);
+	free(rows.row);
 	return status;
 }

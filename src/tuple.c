@@ -55,6 +55,30 @@ const char *tuple_print(const struct tuple *tuple, char text[TUPLE_TEXT])
 	return text;
 }
 
+bool segment_equal(const struct segment *a, const struct segment *b)
+{
+	return a->port == b->port && a->vlan[0] == b->vlan[0] && a->vlan[1] == b->vlan[1] &&
+	       a->session == b->session;
+}
+
+struct segment segment_from_key4(const struct bpfw_flow4_key *key)
+{
+	return (struct segment){
+		.port = key->ingress,
+		.vlan = { key->vlan[0], key->vlan[1] },
+		.session = key->session,
+	};
+}
+
+struct segment segment_from_key6(const struct bpfw_flow6_key *key)
+{
+	return (struct segment){
+		.port = key->ingress,
+		.vlan = { key->vlan[0], key->vlan[1] },
+		.session = key->session,
+	};
+}
+
 struct tuple tuple_from_key4(const struct bpfw_flow4_key *key)
 {
 	return (struct tuple){
@@ -81,10 +105,12 @@ struct tuple tuple_from_key6(const struct bpfw_flow6_key *key)
 	return tuple;
 }
 
-struct bpfw_flow4_key tuple_to_key4(const struct tuple *tuple, uint32_t ingress)
+struct bpfw_flow4_key tuple_to_key4(const struct tuple *tuple, const struct segment *segment)
 {
 	return (struct bpfw_flow4_key){
-		.ingress = ingress,
+		.ingress = segment->port,
+		.vlan = { segment->vlan[0], segment->vlan[1] },
+		.session = segment->session,
 		.src = tuple->src.word[0],
 		.dst = tuple->dst.word[0],
 		.sport = tuple->sport,
@@ -93,10 +119,12 @@ struct bpfw_flow4_key tuple_to_key4(const struct tuple *tuple, uint32_t ingress)
 	};
 }
 
-struct bpfw_flow6_key tuple_to_key6(const struct tuple *tuple, uint32_t ingress)
+struct bpfw_flow6_key tuple_to_key6(const struct tuple *tuple, const struct segment *segment)
 {
 	struct bpfw_flow6_key key = {
-		.ingress = ingress,
+		.ingress = segment->port,
+		.vlan = { segment->vlan[0], segment->vlan[1] },
+		.session = segment->session,
 		.sport = tuple->sport,
 		.dport = tuple->dport,
 		.protocol = tuple->protocol,

@@ -23,6 +23,13 @@ struct tuple {
 	uint8_t protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 };
 
+/* The link of a packet as it is seen on the wire: the first part of a flow's key. */
+struct segment {
+	uint32_t port;                /* ifindex of what the program is attached to */
+	uint16_t vlan[MAX_VLAN_TAGS]; /* outermost first, as in the keys */
+	__be16 session;               /* PPPoE, 0 for none */
+};
+
 /* Room for tuple_print(): two IPv6 addresses, brackets, ports and a protocol. */
 #define TUPLE_TEXT 128
 
@@ -39,9 +46,13 @@ bool address_in_prefix(const struct address *address, const struct address *pref
 /* "tcp 10.0.0.1:1 -> 10.0.0.2:2"; returns `text`. */
 const char *tuple_print(const struct tuple *tuple, char text[TUPLE_TEXT]);
 
+bool segment_equal(const struct segment *a, const struct segment *b);
+
 struct tuple tuple_from_key4(const struct bpfw_flow4_key *key);
 struct tuple tuple_from_key6(const struct bpfw_flow6_key *key);
-struct bpfw_flow4_key tuple_to_key4(const struct tuple *tuple, uint32_t ingress);
-struct bpfw_flow6_key tuple_to_key6(const struct tuple *tuple, uint32_t ingress);
+struct segment segment_from_key4(const struct bpfw_flow4_key *key);
+struct segment segment_from_key6(const struct bpfw_flow6_key *key);
+struct bpfw_flow4_key tuple_to_key4(const struct tuple *tuple, const struct segment *segment);
+struct bpfw_flow6_key tuple_to_key6(const struct tuple *tuple, const struct segment *segment);
 
 #endif /* BPFW_TUPLE_H */

@@ -3,6 +3,7 @@
 """Wrong usage and bad input: each its own message on stderr, its exit status, nothing attached."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -51,7 +52,8 @@ def informs(context, option):
     equal(done.returncode, 0, f"exit status of --{option}")
     equal(done.stderr, "", "stderr")
     wanted = (["--hook", "--iface", "--max-flows", "--tcp-idle", "--udp-idle", "--log-level",
-               "--help", "--version", "flows", "stats"] if option == "help" else ["bpfw"])
+               "--exclude", "--exclude-mark", "--only", "--rxvlan-off", "--dry-run", "--json",
+               "--help", "--version", "flows", "stats", "status"] if option == "help" else ["bpfw"])
     for word in wanted:
         expect(word in done.stdout, f"{word} is missing in:\n{done.stdout}")
     expect(option == "help" or re.match(r"bpfw \S*\d\S*\n", done.stdout),
@@ -76,6 +78,16 @@ USAGE_ERRORS = {
     "tcp-idle 0": (["--iface", "lan0", "--tcp-idle", "0"], ["tcp-idle"]),
     "udp-idle no number": (["--iface", "lan0", "--udp-idle", "soon"], ["udp-idle", "soon"]),
     "unknown log level": (["--iface", "lan0", "--log-level", "loud"], ["loud"]),
+    "auto and another": (["--iface", "auto", "--iface", "lan0"], ["auto", "no other"]),
+    "exclude no prefix": (["--iface", "lan0", "--exclude", "lan0"], ["--exclude", "lan0"]),
+    "exclude too long": (["--iface", "lan0", "--exclude", "10.0.0.0/33"], ["10.0.0.0/33"]),
+    "exclude-mark no number": (["--iface", "lan0", "--exclude-mark", "blue"], ["mark", "blue"]),
+    "exclude-mark outside mask": (["--iface", "lan0", "--exclude-mark", "2/1"], ["mask", "2/1"]),
+    "exclude-mark mask 0": (["--iface", "lan0", "--exclude-mark", "0/0"], ["mask", "everything"]),
+    "only what": (["--iface", "lan0", "--only", "sctp"], ["--only", "sctp", "tcp or udp"]),
+    "json without dry-run": (["--iface", "lan0", "--json"], ["--json", "--dry-run"]),
+    "dry-run without interface": (["--dry-run"], ["--iface"]),
+    "dry-run with a value": (["--iface", "lan0", "--dry-run=1"], ["dry-run"]),
     "interface name too long": (["--iface", "an-interface-name-too-long"], ["an-interface-name"]),
 }
 
@@ -92,15 +104,37 @@ def unknown_interface(context, hook):
 
 
 @test(*HOOKS)
+def every_interface_is_unknown(context, hook):
+    """Each is named, so that the user sees all the typing errors at once."""
+    rejects(context, ["--hook", hook, "--iface", "nosuch0,nosuch1"], FAILURE, "nosuch0", "nosuch1",
+            "no such interface")
+
+
+def starts_without(context, lab, hook, missing):
+    """bpfw runs on lan0, and says why it does not on the other one."""
+    bpfw = context.running(lab, hook, interfaces=("lan0", missing))
+    equal(sorted({device for device, _, _ in attachments(lab.router)}), ["lan0"], "devices")
+    expect(bpfw.logged(rf"^bpfw: warning: interface '{missing}': "), f"says:\n{bpfw.log}")
+    expect("error" not in bpfw.log, f"says:\n{bpfw.log}")
+    rows = json.loads(call(lab, "status", "--json").stdout)["plan"]
+    equal([row["interface"] for row in rows], ["lan0", missing], "rows")
+    equal((rows[1]["port"], rows[1]["hook"]), (None, None), f"port and hook of {missing}")
+    return rows[1]
+
+
+@test(*HOOKS)
 def second_interface_is_unknown(context, hook):
-    """The first one is good; nothing may stay attached to it."""
-    rejects(context, ["--hook", hook, "--iface", "lan0", "--iface", "nosuch0"], FAILURE, "nosuch0")
+    """It is waited for."""
+    row = starts_without(context, context.keep(Lab()), hook, "nosuch0")
+    equal((row["mode"], row["note"]), ("not attached", "does not exist yet"), "mode and note")
 
 
 @test(*HOOKS)
 def loopback(context, hook):
-    rejects(context, ["--hook", hook, "--iface", "lan0", "--iface", "lo"], FAILURE, r"\blo\b",
-            "loopback")
+    rejects(context, ["--hook", hook, "--iface", "lo"], FAILURE, r"\blo\b", "loopback")
+    row = starts_without(context, context.keep(Lab()), hook, "lo")
+    equal(row["mode"], "left out", "mode")
+    expect("loopback" in row["note"], f"note: {row}")
 
 
 def make_tun(lab, name):
@@ -119,8 +153,10 @@ def make_tun(lab, name):
 def device_without_ethernet_header(context, hook):
     lab = context.keep(Lab())
     context.keep(make_tun(lab, "tun7"))
-    rejects(context, ["--hook", hook, "--iface", "lan0", "--iface", "tun7"], FAILURE, "tun7",
-            lab=lab)
+    rejects(context, ["--hook", hook, "--iface", "tun7"], FAILURE, "tun7", "link-layer", lab=lab)
+    row = starts_without(context, lab, hook, "tun7")
+    equal(row["mode"], "left out", "mode")
+    expect("link-layer header" in row["note"], f"note: {row}")
 
 
 def without(*capabilities):
@@ -146,14 +182,69 @@ def missing_capability(context, name, hook):
             before=without(*capabilities))
 
 
-@test("flows", "stats")
+@test(*HOOKS, "auto")
+def dry_run(context, hook):
+    """The plan on stdout and status 0, in both forms; nothing is attached."""
+    lab = context.keep(Lab())
+    words = ["--hook", hook, "--iface", "lan0,lo", "--dry-run"]
+    text, shown = call(lab, *words), call(lab, *words, "--json")
+    for done in (text, shown):
+        equal((done.returncode, done.stderr), (0, ""), f"bpfw --dry-run: {done.stdout}")
+    equal(attachments(lab.router), [], "attached programs")
+    lines = text.stdout.splitlines()
+    equal(lines[0].split(), ["INTERFACE", "PATH", "HOOK", "MODE", "NOTE"], "head of the table")
+    equal(len(lines), 3, "lines")
+    mode = "xdp" if hook == "auto" else hook
+    wanted = [
+        {"interface": "lan0", "path": ["lan0"], "port": "lan0",
+         "hook": "tc" if hook == "tc" else "xdp", "mode": mode, "note": ""},
+        {"interface": "lo", "path": ["lo"], "port": None, "hook": None, "mode": "left out",
+         "note": "the loopback forwards nothing"}]
+    equal(json.loads(shown.stdout), {"plan": wanted}, "plan")
+    for line, row in zip(lines[1:], wanted):
+        equal(re.split(r"  +", line),
+              [word for word in (row["interface"], row["path"][0], row["hook"] or "-", row["mode"],
+                                 row["note"]) if word], "line of the table")
+
+
+def dry_run_fails(context, words, *named):
+    """What could not be started is shown as far as it goes; the status is that of the start."""
+    lab = context.keep(Lab())
+    lab.set_forwarding(0)
+    done = call(lab, *words, "--dry-run", "--json")
+    equal(done.returncode, FAILURE, f"exit status; {done.stdout}{done.stderr}")
+    for name in named:
+        expect(name in done.stderr, f"{name!r} is not named: {done.stderr!r}")
+    return json.loads(done.stdout)["plan"]
+
+
+@test()
+def dry_run_without_a_port(context):
+    rows = dry_run_fails(context, ["--iface", "nosuch0"], "nosuch0", "no such interface")
+    equal([row["note"] for row in rows], ["does not exist yet"], "notes")
+    rows = dry_run_fails(context, ["--iface", "lo"], "loopback")
+    equal([row["mode"] for row in rows], ["left out"], "modes")
+    equal(dry_run_fails(context, ["--iface", "auto"], "--iface auto", "ip_forward"), [], "plan")
+
+
+@test()
+def dry_run_without_privileges(context):
+    """It only looks."""
+    lab = context.keep(Lab())
+    done = call(lab, "--iface", "lan0", "--dry-run",
+                before=without("bpf", "sys_admin", "net_admin", "perfmon", "net_raw"))
+    equal((done.returncode, done.stderr), (0, ""), f"bpfw --dry-run: {done.stdout}")
+    expect(re.search(r"^lan0 +lan0 +xdp +xdp$", done.stdout, re.MULTILINE), done.stdout)
+
+
+@test("flows", "stats", "status")
 def nothing_runs_here(context, command):
     """A question to an instance that is not there is a failure with a reason."""
     rejects(context, [command], FAILURE, "bpfw")
     rejects(context, [command, "--frobnicate"], USAGE, "frobnicate")
 
 
-@test("flows", "stats")
+@test("flows", "stats", "status")
 def table_for_people(context, command):
     lab = context.keep(Lab())
     context.running(lab, "tc")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""`bpfw flows` and `bpfw stats`, and how they find the running instance."""
+"""`bpfw flows`, `stats` and `status`, and how they find the running instance."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from netlab.bpfw import ROOT, SANITIZER, environment
 from netlab.lab import run
 
 BPFFS = "/sys/fs/bpf"
-PINS = ["counters", "exits", "flows4", "flows6"]
+PINS = ["counters", "exits", "flows4", "flows6", "plan"]
 # Only what goes to port 5001 gets another address.
 PARTLY_NAT = """
 	chain postrouting {
@@ -24,6 +24,7 @@ KINDS = [(kind, family) for kind in (TcpFlow, UdpFlow) for family in (4, 6)]
 FIELDS = ("family", "protocol", "direction", "ingress", "egress", "src", "dst", "sport", "dport",
           "nat_src", "nat_dst", "nat_sport", "nat_dport", "action")
 COUNTS = ("packets", "bytes", "idle_ms")
+NO_LINK = {"ingress_vlans": [], "ingress_session": None, "egress_vlans": [], "egress_session": None}
 # Counters among the exits that are not exits, and exits of what the lab itself says (ARP, ND).
 NOT_EXITS = {"signal", "signal_lost", "forged_control"}
 NOISE = {"group_address", "ethertype", "protocol"}
@@ -78,7 +79,8 @@ def flows_as_json(context, hook):
     equal(list(shown), ["flows"], "members")
     equal(len(shown["flows"]), 2 * len(flows), "entries")
     for one in shown["flows"]:
-        equal(sorted(one), sorted(FIELDS + COUNTS), "members of a flow")
+        equal(sorted(one), sorted((*FIELDS, *COUNTS, *NO_LINK)), "members of a flow")
+        equal({name: one[name] for name in NO_LINK}, NO_LINK, "tags and sessions")
         expect(all(isinstance(one[name], int) and one[name] >= 0 for name in COUNTS),
                f"counts of {one}")
         expect(one["idle_ms"] < 60000, f"idle time of {one}")
@@ -253,7 +255,7 @@ def two_instances(context, hook):
     equal([one["ingress"] for one in first.flows()], ["lan0"], "ingress of what is left")
 
 
-@test("flows", "stats")
+@test("flows", "stats", "status")
 def no_instance(context, command):
     lab = context.lab("tc")
     for words in ((command,), (command, "--json")):
@@ -266,7 +268,7 @@ def no_instance(context, command):
     ask(lab.router, command, status=1)
 
 
-@test("flows", "stats")
+@test("flows", "stats", "status")
 def wrong_arguments(context, command):
     """Wrong usage is told before anything else, with or without an instance."""
     lab = context.lab("tc")

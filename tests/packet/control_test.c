@@ -193,9 +193,9 @@ static bool passed(enum lab_hook hook, const struct lab_flow *flow, const struct
 static bool signal_is(const struct bpfw_signal *signal, const struct lab_flow *flow,
 		      const struct frame_spec *spec, int verdict)
 {
-	uint32_t ingress = lab.side[flow->ingress].ifindex;
-	struct bpfw_flow4_key key4 = tuple_to_key4(&flow->from, ingress);
-	struct bpfw_flow6_key key6 = tuple_to_key6(&flow->from, ingress);
+	struct segment segment = lab_segment(&lab, flow);
+	struct bpfw_flow4_key key4 = tuple_to_key4(&flow->from, &segment);
+	struct bpfw_flow6_key key6 = tuple_to_key6(&flow->from, &segment);
 	bool same_key = flow->from.family == AF_INET ?
 				!memcmp(&signal->key.v4, &key4, sizeof(key4)) :
 				!memcmp(&signal->key.v6, &key6, sizeof(key6));
@@ -222,6 +222,8 @@ static const char *name_of(const struct lab_flow *flow)
 {
 	bool nat = !tuple_equal(&flow->from, &flow->to);
 
+	if (flow->link_in.tags || flow->link_in.session || flow->link_out.tags)
+		return flow->from.family == AF_INET ? "IPv4, encapsulated" : "IPv6, encapsulated";
 	if (flow->from.family == AF_INET)
 		return nat ? "IPv4 with NAT" : "IPv4";
 	return nat ? "IPv6 with NAT" : "IPv6";
@@ -267,8 +269,8 @@ static void test_cases(enum lab_hook hook, const struct lab_flow *flow)
 		test_case(hook, flow, &with_data[i]);
 }
 
-static const struct control_case genuine = CASE("", IDLE, 5000, FLAG_RST, CONTROL_GENUINE);
-static const struct control_case forged = CASE("", IDLE, 5100, FLAG_RST, CONTROL_FORGED);
+static const struct control_case genuine = CASE("RST", IDLE, 5000, FLAG_RST, CONTROL_GENUINE);
+static const struct control_case forged = CASE("forged RST", IDLE, 5100, FLAG_RST, CONTROL_FORGED);
 
 /* After a genuine one the flow's data takes the stack, and nothing more is signalled. */
 static void test_closing(enum lab_hook hook, const struct lab_flow *flow)
@@ -468,9 +470,14 @@ static void test_strays(enum lab_hook hook, const struct lab_flow *flow)
 	frame_build(&spec, &in);
 	in.data[5] ^= 0x55;
 	test_ignored(hook, flow, &in, "a RST to another MAC");
+	if (flow->link_in.session) {
+		frame_build(&spec, &in);
+		in.data[11] ^= 0x55;
+		test_ignored(hook, flow, &in, "a RST of a host that is not the session's peer");
+	}
 	if (flow->from.family == AF_INET) {
 		frame_build(&spec, &in);
-		frame_put16(&in, FRAME_L3 + 10, 0xbad0);
+		frame_put16(&in, frame_link_len(&spec.link) + 10, 0xbad0);
 		test_ignored(hook, flow, &in, "a RST with a wrong header checksum");
 	}
 	spec.tcp_flags = 0;
@@ -491,6 +498,54 @@ static void test_flow(enum lab_hook hook, const struct lab_flow *flow)
 	test_no_flow(hook, flow);
 	test_flood(hook, flow);
 	test_strays(hook, flow);
+}
+
+/* The same tuple in another VLAN, or another session, is another connection. */
+static void test_other_link(enum lab_hook hook, const struct lab_flow *flow, enum link_kind own)
+{
+	bool ok = true;
+
+	for (enum link_kind kind = 0; kind < LINK_KINDS; kind++) {
+		struct frame_spec spec = segment(flow, &genuine);
+		struct frame in;
+
+		if (kind == own)
+			continue;
+		ok = arrange(hook, flow, &genuine.standing) && ok;
+		spec.link = frame_links[kind];
+		frame_build(&spec, &in);
+		ok = passed(hook, flow, &in, CONTROL_ASK) && ok;
+		ok = verdicts_are(flow, FLOW_FORWARD) && !lab_read_signals(&lab) && ok;
+		clear(flow);
+	}
+	tap(ok, "%s: %s: a RST on another link ends nothing", lab_hook_names[hook], name_of(flow));
+}
+
+/* The opposite direction's key holds the tags and the session that this one leaves with. */
+static void test_encapsulated(const struct lab_flow plain[2])
+{
+	for (enum link_kind in = 0; in < LINK_KINDS; in++) {
+		for (enum link_kind out = 0; out < LINK_KINDS; out++) {
+			struct lab_flow flow = plain[(in ^ out) & 1];
+
+			if (in == LINK_PLAIN && out == LINK_PLAIN)
+				continue;
+			flow.link_in = frame_links[in];
+			flow.link_out = frame_links[out];
+			for (enum lab_hook hook = 0; hook < LAB_HOOKS; hook++) {
+				tap_note("%s -> %s", frame_link_names[in], frame_link_names[out]);
+				test_closing(hook, &flow);
+				test_case(hook, &flow, &forged);
+				if (out != LINK_AD_Q_PPPOE)
+					continue;
+				test_cases(hook, &flow);
+				test_knowledge(hook, &flow);
+				test_one_direction(hook, &flow);
+				test_strays(hook, &flow);
+				test_other_link(hook, &flow, in);
+			}
+		}
+	}
 }
 
 int main(void)
@@ -514,6 +569,7 @@ int main(void)
 			test_cases(hook, &reply);
 		}
 	}
+	test_encapsulated(flow);
 	lab_close(&lab);
 	return tap_end();
 }

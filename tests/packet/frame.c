@@ -6,6 +6,28 @@
 #include "frame.h"
 #include "tap.h"
 
+const struct encapsulation frame_links[LINK_KINDS] = {
+	[LINK_PLAIN] = { 0 },
+	[LINK_Q] = { 1, { { 0x8100, 10 } }, 0 },
+	[LINK_AD] = { 1, { { 0x88a8, 4094 } }, 0 },
+	[LINK_AD_Q] = { 2, { { 0x88a8, 1 }, { 0x8100, 257 } }, 0 },
+	[LINK_Q_Q] = { 2, { { 0x8100, 1000 }, { 0x8100, 1 } }, 0 },
+	[LINK_PPPOE] = { 0, { { 0 } }, 0x1234 },
+	[LINK_Q_PPPOE] = { 1, { { 0x8100, 7 } }, 0xffff },
+	[LINK_AD_Q_PPPOE] = { 2, { { 0x88a8, 835 }, { 0x8100, 35 } }, 1 },
+};
+
+const char *const frame_link_names[LINK_KINDS] = {
+	[LINK_PLAIN] = "no encapsulation",
+	[LINK_Q] = "802.1Q",
+	[LINK_AD] = "802.1ad",
+	[LINK_AD_Q] = "802.1ad+802.1Q",
+	[LINK_Q_Q] = "802.1Q+802.1Q",
+	[LINK_PPPOE] = "PPPoE",
+	[LINK_Q_PPPOE] = "802.1Q+PPPoE",
+	[LINK_AD_Q_PPPOE] = "802.1ad+802.1Q+PPPoE",
+};
+
 uint16_t frame_get16(const struct frame *frame, size_t offset)
 {
 	return (uint16_t)(frame->data[offset] << 8 | frame->data[offset + 1]);
@@ -167,6 +189,47 @@ static void put_tcp(const struct frame_spec *spec, struct frame *frame, size_t l
 	memset(frame->data + l4 + 20, 1, spec->tcp_options); /* no-operation options */
 }
 
+void frame_insert(struct frame *frame, size_t offset, size_t len)
+{
+	if (frame->len + len > FRAME_ROOM)
+		tap_bail_out("a frame of the tests is too long");
+	memmove(frame->data + offset + len, frame->data + offset, frame->len - offset);
+	memset(frame->data + offset, 0, len);
+	frame->len += len;
+}
+
+void frame_remove(struct frame *frame, size_t offset, size_t len)
+{
+	frame->len -= len;
+	memmove(frame->data + offset, frame->data + offset + len, frame->len - offset);
+	memset(frame->data + frame->len, 0, len);
+}
+
+size_t frame_link_len(const struct encapsulation *link)
+{
+	return FRAME_L3 + 4U * link->tags + (link->session ? 8 : 0);
+}
+
+void frame_encapsulate(struct frame *frame, const struct encapsulation *link)
+{
+	uint16_t len = (uint16_t)(frame_l3_len(frame) + 2);
+	bool ipv6 = frame_is_ipv6(frame);
+
+	if (link->session) {
+		frame_put16(frame, 12, 0x8864);
+		frame_insert(frame, 14, 8);
+		frame_put16(frame, 14, 0x1100);
+		frame_put16(frame, 16, link->session);
+		frame_put16(frame, 18, len);
+		frame_put16(frame, 20, ipv6 ? 0x0057 : 0x0021);
+	}
+	for (size_t i = link->tags; i-- > 0;) {
+		frame_insert(frame, 12, 4);
+		frame_put16(frame, 12, link->tag[i].type);
+		frame_put16(frame, 14, link->tag[i].tci);
+	}
+}
+
 void frame_build(const struct frame_spec *spec, struct frame *frame)
 {
 	bool tcp = spec->tuple.protocol == IPPROTO_TCP;
@@ -193,6 +256,7 @@ void frame_build(const struct frame_spec *spec, struct frame *frame)
 		frame_fix_l4_checksum(frame);
 	else if (spec->checksum == CHECKSUM_PSEUDO)
 		frame_put16(frame, frame_l4_check(frame), frame_pseudo_sum(frame));
+	frame_encapsulate(frame, &spec->link);
 }
 
 bool frame_equal(const struct frame *a, const struct frame *b)

@@ -37,8 +37,40 @@ enum frame_checksum {
 	CHECKSUM_PSEUDO, /* what a sender leaves to hardware: the pseudo header's sum */
 };
 
+struct frame_tag {
+	uint16_t type; /* 0x8100 or 0x88a8 */
+	uint16_t tci;
+};
+
+/* One more than bpfw takes. */
+#define FRAME_TAGS 3
+
+/* What lies between the MAC addresses and IP: tags, outermost first, and PPPoE. */
+struct encapsulation {
+	uint8_t tags;
+	struct frame_tag tag[FRAME_TAGS];
+	uint16_t session; /* 0: no PPPoE */
+};
+
+/* One of each kind that bpfw knows. */
+enum link_kind {
+	LINK_PLAIN,
+	LINK_Q,
+	LINK_AD,
+	LINK_AD_Q,
+	LINK_Q_Q,
+	LINK_PPPOE,
+	LINK_Q_PPPOE,
+	LINK_AD_Q_PPPOE,
+	LINK_KINDS,
+};
+
+extern const struct encapsulation frame_links[LINK_KINDS];
+extern const char *const frame_link_names[LINK_KINDS];
+
 struct frame_spec {
 	struct tuple tuple;
+	struct encapsulation link;
 	uint8_t dst_mac[6];
 	uint8_t src_mac[6];
 	uint8_t tos;
@@ -56,13 +88,26 @@ struct frame_spec {
 
 void frame_build(const struct frame_spec *spec, struct frame *frame);
 
+/* Bytes in front of the IP header. */
+size_t frame_link_len(const struct encapsulation *link);
+
+/* Give a frame of IP in Ethernet more of a link header, in which PPPoE's length is right. */
+void frame_encapsulate(struct frame *frame, const struct encapsulation *link);
+
+/* Make room for bytes, which are then 0, or take them out. */
+void frame_insert(struct frame *frame, size_t offset, size_t len);
+void frame_remove(struct frame *frame, size_t offset, size_t len);
+
 /* Big-endian fields anywhere in a frame. */
 uint16_t frame_get16(const struct frame *frame, size_t offset);
 uint32_t frame_get32(const struct frame *frame, size_t offset);
 void frame_put16(struct frame *frame, size_t offset, uint16_t value);
 void frame_put32(struct frame *frame, size_t offset, uint32_t value);
 
-/* Where things are in a frame with an IP header of minimal length. */
+/*
+ * Where things are in a frame with an IP header of minimal length, and no encapsulation:
+ * these and the checksums below are for plain frames.
+ */
 bool frame_is_ipv6(const struct frame *frame);
 uint8_t frame_protocol(const struct frame *frame);
 size_t frame_l4(const struct frame *frame);

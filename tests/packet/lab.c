@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bpfw.skel.h"
 #include "lab.h"
@@ -118,6 +119,43 @@ static void change_link(uint16_t type, uint32_t ifindex)
 	rtnl_close(&rtnl);
 }
 
+static int keep_operstate(const struct nlmsghdr *message, void *data)
+{
+	const struct nlattr *attribute;
+
+	mnl_attr_for_each(attribute, message, sizeof(struct ifinfomsg))
+		if (mnl_attr_get_type(attribute) == IFLA_OPERSTATE)
+			*(uint8_t *)data = mnl_attr_get_u8(attribute);
+	return MNL_CB_OK;
+}
+
+/* Until the kernel's link watch has been there, a device that is up drops what it sends. */
+static void wait_until_up(uint32_t ifindex)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+	uint64_t end = clock_ms() + 10000;
+	static struct rtnl rtnl;
+	uint8_t operstate = 0;
+
+	if (rtnl_open(&rtnl))
+		tap_bail_out("rtnetlink");
+	while (operstate != IF_OPER_UP && clock_ms() < end) {
+		char buffer[256];
+		struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+		struct ifinfomsg *header;
+
+		request->nlmsg_type = RTM_GETLINK;
+		request->nlmsg_flags = NLM_F_REQUEST;
+		header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+		header->ifi_index = (int)ifindex;
+		if (rtnl_request(&rtnl, request, keep_operstate, &operstate))
+			tap_bail_out("an interface is gone");
+		if (operstate != IF_OPER_UP)
+			nanosleep(&pause, NULL);
+	}
+	rtnl_close(&rtnl);
+}
+
 void lab_go_live(struct lab *lab)
 {
 	_cleanup_close_ int fd =
@@ -131,6 +169,10 @@ void lab_go_live(struct lab *lab)
 	for (size_t i = 0; i < LAB_SIDES; i++) {
 		change_link(RTM_NEWLINK, lab->side[i].ifindex);
 		change_link(RTM_NEWLINK, lab->side[i].host);
+	}
+	for (size_t i = 0; i < LAB_SIDES; i++) {
+		wait_until_up(lab->side[i].ifindex);
+		wait_until_up(lab->side[i].host);
 	}
 }
 
@@ -149,6 +191,17 @@ static void keep_signal(void *context, const struct bpfw_signal *signal)
 	lab->signal[lab->signals++ % LAB_SIGNALS] = *signal;
 }
 
+void lab_set_port(struct lab *lab, enum lab_side_id id)
+{
+	const struct lab_side *side = &lab->side[id];
+	struct bpfw_port port = { .macs = 2 };
+
+	memcpy(port.mac[0], side->mac, 6);
+	memcpy(port.mac[1], side->upper, 6);
+	if (datapath_set_port(&lab->datapath, side->ifindex, &port))
+		tap_bail_out("cannot set a port");
+}
+
 static void set_ports(struct lab *lab)
 {
 	static const uint8_t mac[LAB_SIDES][6] = { { 2, 0, 0, 0, 0, 0x10 },
@@ -158,11 +211,13 @@ static void set_ports(struct lab *lab)
 		struct lab_side *side = &lab->side[i];
 
 		memcpy(side->mac, mac[i], 6);
+		memcpy(side->upper, mac[i], 6);
 		memcpy(side->peer, mac[i], 6);
+		side->upper[5] |= 2;
 		side->peer[5] |= 1;
-		if (datapath_set_port(&lab->datapath, side->ifindex, side->mac) ||
-		    datapath_add_egress(&lab->datapath, side->ifindex))
-			tap_bail_out("cannot set a port");
+		lab_set_port(lab, i);
+		if (datapath_add_egress(&lab->datapath, side->ifindex))
+			tap_bail_out("cannot set an egress");
 	}
 }
 
@@ -190,6 +245,7 @@ void lab_open(struct lab *lab, bool detect_partial)
 		.want_xdp = true,
 		.want_tc = true,
 	};
+	int err;
 
 	memset(lab, 0, sizeof(*lab));
 	if (geteuid())
@@ -200,6 +256,9 @@ void lab_open(struct lab *lab, bool detect_partial)
 	if (datapath_load(&lab->datapath, &config) ||
 	    datapath_set_signals(&lab->datapath, keep_signal, lab))
 		tap_bail_out("the programs cannot be loaded");
+	err = untag_open(&lab->untag, datapath_tc_fd(&lab->datapath));
+	if (err)
+		tap_bail_out("the program for TC's tags cannot be loaded: %s", strerror(-err));
 	set_ports(lab);
 	lab_heartbeat(lab);
 	read_exits(lab, lab->exits);
@@ -207,6 +266,7 @@ void lab_open(struct lab *lab, bool detect_partial)
 
 void lab_close(struct lab *lab)
 {
+	untag_close(&lab->untag);
 	datapath_unload(&lab->datapath);
 }
 
@@ -255,12 +315,32 @@ static void read_changes(struct lab *lab, struct lab_outcome *outcome)
 	memcpy(lab->exits, now, sizeof(now));
 }
 
-void lab_run(struct lab *lab, enum lab_hook hook, const struct lab_arrival *arrival,
-	     const struct frame *in, struct lab_outcome *outcome)
+/* Has the frame a tag that the kernel takes out before TC (skb_vlan_untag())? */
+static bool has_outer_tag(const struct frame *frame)
 {
-	uint32_t ingress = arrival && arrival->ingress ? arrival->ingress : lab->side[LAN].ifindex;
+	uint16_t type = frame_get16(frame, 12);
+
+	return frame->len >= FRAME_L3 + 6 && (type == 0x8100 || type == 0x88a8);
+}
+
+/* Bring the tag beside the data back to where it is on the wire. */
+static void finish_skb(const struct __sk_buff *skb, struct lab_outcome *outcome)
+{
+	struct frame *frame = &outcome->frame;
+
+	outcome->priority = skb->priority;
+	outcome->protocol = ntohs((uint16_t)skb->cb[UNTAG_PROTOCOL]);
+	if (!skb->cb[UNTAG_PRESENT])
+		return;
+	frame_insert(frame, 12, 4);
+	frame_put16(frame, 12, ntohs((uint16_t)skb->cb[UNTAG_OUT_TYPE]));
+	frame_put16(frame, 14, (uint16_t)skb->cb[UNTAG_OUT_TCI]);
+}
+
+static void run_tc(struct lab *lab, const struct lab_arrival *arrival, uint32_t ingress,
+		   const struct frame *in, struct lab_outcome *outcome)
+{
 	uint32_t gso_size = arrival ? arrival->gso_size : 0;
-	struct xdp_md xdp = { .data_end = (uint32_t)in->len, .ingress_ifindex = ingress };
 	struct __sk_buff skb = {
 		.ifindex = ingress,
 		.ingress_ifindex = ingress,
@@ -268,19 +348,42 @@ void lab_run(struct lab *lab, enum lab_hook hook, const struct lab_arrival *arri
 		.gso_segs = gso_size ? 2 : 0,
 	}, skb_out = { 0 };
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = in->data, .data_size_in = (uint32_t)in->len,
-		    .data_out = outcome->frame.data, .data_size_out = FRAME_ROOM);
-	int fd = hook == LAB_XDP ? datapath_xdp_fd(&lab->datapath) : datapath_tc_fd(&lab->datapath);
+		    .data_out = outcome->frame.data, .data_size_out = FRAME_ROOM, .ctx_in = &skb,
+		    .ctx_size_in = sizeof(skb), .ctx_out = &skb_out,
+		    .ctx_size_out = sizeof(skb_out));
 
-	run.ctx_in = hook == LAB_XDP ? (void *)&xdp : (void *)&skb;
-	run.ctx_size_in = hook == LAB_XDP ? sizeof(xdp) : sizeof(skb);
-	if (hook == LAB_TC) {
-		run.ctx_out = &skb_out;
-		run.ctx_size_out = sizeof(skb_out);
+	if (has_outer_tag(in) && !(arrival && arrival->keep_tag)) {
+		skb.cb[UNTAG_TYPE] = htons(frame_get16(in, 12));
+		skb.cb[UNTAG_TCI] = frame_get16(in, 14);
 	}
-	outcome->err = bpf_prog_test_run_opts(fd, &run);
+	outcome->err = bpf_prog_test_run_opts(lab->untag.fd, &run);
 	outcome->frame.len = run.data_size_out;
-	outcome->verdict = name_verdict(hook, run.retval);
-	outcome->priority = skb_out.priority;
+	outcome->verdict = name_verdict(LAB_TC, run.retval);
+	finish_skb(&skb_out, outcome);
+}
+
+static void run_xdp(struct lab *lab, uint32_t ingress, const struct frame *in,
+		    struct lab_outcome *outcome)
+{
+	struct xdp_md xdp = { .data_end = (uint32_t)in->len, .ingress_ifindex = ingress };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = in->data, .data_size_in = (uint32_t)in->len,
+		    .data_out = outcome->frame.data, .data_size_out = FRAME_ROOM, .ctx_in = &xdp,
+		    .ctx_size_in = sizeof(xdp));
+
+	outcome->err = bpf_prog_test_run_opts(datapath_xdp_fd(&lab->datapath), &run);
+	outcome->frame.len = run.data_size_out;
+	outcome->verdict = name_verdict(LAB_XDP, run.retval);
+}
+
+void lab_run(struct lab *lab, enum lab_hook hook, const struct lab_arrival *arrival,
+	     const struct frame *in, struct lab_outcome *outcome)
+{
+	uint32_t ingress = arrival && arrival->ingress ? arrival->ingress : lab->side[LAN].ifindex;
+
+	if (hook == LAB_XDP)
+		run_xdp(lab, ingress, in, outcome);
+	else
+		run_tc(lab, arrival, ingress, in, outcome);
 	read_changes(lab, outcome);
 }
 
@@ -317,6 +420,58 @@ uint32_t lab_jiffies(const struct lab *lab)
 	return (uint32_t)clock_to_jiffies(&lab->datapath.clock, clock_ms());
 }
 
+static void put16(struct bpfw_action *action, uint16_t value)
+{
+	action->link[action->link_len++] = (uint8_t)(value >> 8);
+	action->link[action->link_len++] = (uint8_t)value;
+}
+
+/* The link header that the flow leaves with, as it stands on the wire. */
+static void put_link(const struct lab *lab, const struct lab_flow *flow, struct bpfw_action *action)
+{
+	const struct encapsulation *link = &flow->link_out;
+	bool ipv6 = flow->to.family == AF_INET6;
+
+	memcpy(action->link, lab->side[flow->egress].peer, 6);
+	memcpy(action->link + 6, lab->side[flow->egress].mac, 6);
+	action->link_len = 12;
+	action->tags = link->tags;
+	for (size_t i = 0; i < link->tags; i++) {
+		put16(action, link->tag[i].type);
+		if (flow->pcp_tag == i + 1)
+			action->pcp_at = action->link_len;
+		put16(action, link->tag[i].tci & 0xfff);
+	}
+	action->pcp = flow->pcp;
+	if (!link->session) {
+		put16(action, ipv6 ? 0x86dd : 0x0800);
+		return;
+	}
+	put16(action, 0x8864);
+	put16(action, 0x1100);
+	put16(action, link->session);
+	put16(action, 0); /* the program's to fill in */
+	put16(action, ipv6 ? 0x0057 : 0x0021);
+	action->flags |= FLOW_PPPOE;
+	action->gso_egress = lab->side[flow->egress].ifindex;
+}
+
+struct segment lab_segment(const struct lab *lab, const struct lab_flow *flow)
+{
+	const struct encapsulation *link = &flow->link_in;
+	struct segment segment = {
+		.port = lab->side[flow->ingress].ifindex,
+		.session = htons(link->session),
+	};
+
+	for (size_t i = 0; i < link->tags && i < MAX_VLAN_TAGS; i++) {
+		segment.vlan[i] = (link->tag[i].tci & 0xfff) | VLAN_TAGGED;
+		if (link->tag[i].type == 0x88a8)
+			segment.vlan[i] |= VLAN_SERVICE;
+	}
+	return segment;
+}
+
 static struct bpfw_action make_action(const struct lab *lab, const struct lab_flow *flow)
 {
 	struct bpfw_action action = {
@@ -327,8 +482,11 @@ static struct bpfw_action make_action(const struct lab *lab, const struct lab_fl
 		.last_seen = lab_jiffies(lab),
 	};
 
-	memcpy(action.eth_dst, lab->side[flow->egress].peer, 6);
-	memcpy(action.eth_src, lab->side[flow->egress].mac, 6);
+	put_link(lab, flow, &action);
+	if (flow->link_in.session) {
+		action.flags |= FLOW_SESSION;
+		memcpy(action.session_mac, lab->side[flow->ingress].peer, 6);
+	}
 	memcpy(action.ingress_mac, lab->side[flow->ingress].mac, 6);
 	nat_fill_action(&flow->from, &flow->to, &action);
 	return action;
@@ -336,18 +494,18 @@ static struct bpfw_action make_action(const struct lab *lab, const struct lab_fl
 
 void lab_set_action(struct lab *lab, const struct lab_flow *flow, const struct bpfw_action *action)
 {
-	uint32_t ingress = lab->side[flow->ingress].ifindex;
+	struct segment segment = lab_segment(lab, flow);
 	int err;
 
 	if (flow->from.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, ingress);
+		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, &segment);
 		struct bpfw_flow4 value = { .action = *action,
 					    .src = flow->to.src.word[0],
 					    .dst = flow->to.dst.word[0] };
 
 		err = offload4_update(&lab->datapath.maps, &key, &value);
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, ingress);
+		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, &segment);
 		struct bpfw_flow6 value = { .action = *action };
 
 		memcpy(value.src, &flow->to.src, sizeof(value.src));
@@ -367,14 +525,14 @@ void lab_install(struct lab *lab, const struct lab_flow *flow)
 
 void lab_remove(struct lab *lab, const struct lab_flow *flow)
 {
-	uint32_t ingress = lab->side[flow->ingress].ifindex;
+	struct segment segment = lab_segment(lab, flow);
 
 	if (flow->from.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, ingress);
+		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, &segment);
 
 		offload4_delete(&lab->datapath.maps, &key);
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, ingress);
+		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, &segment);
 
 		offload6_delete(&lab->datapath.maps, &key);
 	}
@@ -382,17 +540,17 @@ void lab_remove(struct lab *lab, const struct lab_flow *flow)
 
 struct bpfw_action lab_action(struct lab *lab, const struct lab_flow *flow)
 {
-	uint32_t ingress = lab->side[flow->ingress].ifindex;
+	struct segment segment = lab_segment(lab, flow);
 	struct bpfw_flow4 value4 = { 0 };
 	struct bpfw_flow6 value6 = { 0 };
 	int err;
 
 	if (flow->from.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, ingress);
+		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, &segment);
 
 		err = offload4_lookup(&lab->datapath.maps, &key, &value4);
 	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, ingress);
+		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, &segment);
 
 		err = offload6_lookup(&lab->datapath.maps, &key, &value6);
 	}
@@ -409,6 +567,9 @@ struct lab_flow lab_opposite(const struct lab_flow *flow)
 	opposite.to = tuple_inverse(&flow->from);
 	opposite.ingress = flow->egress;
 	opposite.egress = flow->ingress;
+	opposite.link_in = flow->link_out;
+	opposite.link_out = flow->link_in;
+	opposite.pcp_tag = 0;
 	return opposite;
 }
 
@@ -416,6 +577,7 @@ struct frame_spec lab_frame_spec(const struct lab *lab, const struct lab_flow *f
 {
 	struct frame_spec spec = {
 		.tuple = flow->from,
+		.link = flow->link_in,
 		.ttl = 64,
 		.tcp_flags = FLAG_ACK,
 		.seq = 1000000,

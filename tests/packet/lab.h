@@ -9,6 +9,7 @@
 
 #include "datapath.h"
 #include "frame.h"
+#include "untag.h"
 
 enum lab_hook {
 	LAB_XDP,
@@ -27,15 +28,17 @@ enum lab_side_id {
 
 struct lab_side {
 	uint32_t ifindex;
-	uint32_t host;   /* ifindex of the other end of the wire */
-	uint8_t mac[6];  /* the router's, as it is made known to the programs */
-	uint8_t peer[6]; /* the host's or next hop's */
+	uint32_t host;    /* ifindex of the other end of the wire */
+	uint8_t mac[6];   /* the router's, as it is made known to the programs */
+	uint8_t upper[6]; /* another one of the router's, as of a bridge above */
+	uint8_t peer[6];  /* the host's or next hop's */
 };
 
 #define LAB_SIGNALS 64
 
 struct lab {
 	struct datapath datapath;
+	struct untag untag;
 	struct lab_side side[LAB_SIDES];
 	uint32_t elsewhere; /* ifindex of a third interface, which is no port */
 	uint64_t exits[EXIT_REASONS];
@@ -52,6 +55,10 @@ struct lab_flow {
 	uint16_t mtu;
 	uint8_t verdict; /* enum flow_verdict */
 	uint8_t wscale;
+	struct encapsulation link_in; /* of the tags' TCI only the VLAN id counts */
+	struct encapsulation link_out;
+	uint8_t pcp_tag; /* which outgoing tag's priority is set: 1 the outermost, 0 none */
+	uint32_t pcp;
 };
 
 enum lab_verdict {
@@ -61,17 +68,22 @@ enum lab_verdict {
 	VERDICT_OTHER,
 };
 
-/* How a frame comes in. Where `ingress` is 0, by the LAN side. */
+/*
+ * How a frame comes in. Where `ingress` is 0, by the LAN side. At TC the outermost tag is
+ * taken out of the frame before, as the kernel does, unless it is to be kept there.
+ */
 struct lab_arrival {
 	uint32_t ingress;  /* ifindex */
 	uint32_t gso_size; /* TC only */
+	bool keep_tag;     /* TC only */
 };
 
 struct lab_outcome {
 	int err; /* the kernel refused to run it: -errno */
 	enum lab_verdict verdict;
-	struct frame frame;
+	struct frame frame;           /* TC: with the tag that is beside the data */
 	uint32_t priority;            /* TC: skb->priority */
+	uint16_t protocol;            /* TC: skb->protocol, the EtherType in the data */
 	uint64_t exits[EXIT_REASONS]; /* how far each counter went up */
 };
 
@@ -84,6 +96,9 @@ void lab_go_live(struct lab *lab);
 
 /* Take the third interface away. */
 void lab_delete_elsewhere(struct lab *lab);
+
+/* Make the router's MACs on a side known to the programs, as lab_open() does. */
+void lab_set_port(struct lab *lab, enum lab_side_id id);
 
 /* The heartbeat that the daemon gives: call it now and then. */
 void lab_heartbeat(struct lab *lab);
@@ -108,6 +123,9 @@ void lab_remove(struct lab *lab, const struct lab_flow *flow);
 /* The map entry's action as it is now; aborts if there is no such entry. */
 struct bpfw_action lab_action(struct lab *lab, const struct lab_flow *flow);
 void lab_set_action(struct lab *lab, const struct lab_flow *flow, const struct bpfw_action *action);
+
+/* The link of the packets of a flow as they come in. */
+struct segment lab_segment(const struct lab *lab, const struct lab_flow *flow);
 
 /* What the programs take for now, the low 32 bits. */
 uint32_t lab_jiffies(const struct lab *lab);

@@ -24,6 +24,16 @@ struct expectation {
 	const struct lab_flow *hit; /* of a TCP control segment too; NULL if none */
 };
 
+/* A frame whose link header has been read. */
+struct opened {
+	struct encapsulation link;
+	struct frame plain; /* the rest, as plain Ethernet; its length is that of the frame's rest */
+	size_t room;        /* bytes that IP may have, by PPPoE's length as well */
+};
+
+/* Returns the reason that the tags or PPPoE give to pass, or NO_EXIT. */
+int model_open(const struct frame *in, struct opened *opened);
+
 void model_walk(const struct model *model, enum lab_hook hook, const struct lab_arrival *arrival,
 		const struct frame *in, struct expectation *expected);
 

@@ -105,12 +105,21 @@ static const struct packet_case cases[] = {
 	CASE("another MAC, middle", TCP6, EXIT_OTHER_MAC, .patch = { PUT(ETH_DST + 2, 2, 0x1234) }),
 	CASE("another MAC and no flow", UDP4, EXIT_OTHER_MAC,
 	     .patch = { PUT(ETH_DST + 5, 1, 0x99), PUT(L4 + 2, 2, 9) }),
-	CASE("802.1Q tag", TCP4, EXIT_VLAN, .patch = { PUT(ETH_TYPE, 2, 0x8100) }),
-	CASE("802.1ad tag", TCP6, EXIT_VLAN, .patch = { PUT(ETH_TYPE, 2, 0x88a8) }),
+	CASE("802.1Q priority tag", TCP4, EXIT_VLAN,
+	     .patch = { PUT(ETH_TYPE, 2, 0x8100), PUT(IP, 2, 0xe000) }),
+	CASE("802.1ad priority tag", TCP6, EXIT_VLAN,
+	     .patch = { PUT(ETH_TYPE, 2, 0x88a8), PUT(IP, 2, 0) }),
 	CASE("ARP", TCP4, EXIT_ETHERTYPE, .patch = { PUT(ETH_TYPE, 2, 0x0806) }),
-	CASE("PPPoE session", UDP4, EXIT_ETHERTYPE, .patch = { PUT(ETH_TYPE, 2, 0x8864) }),
+	CASE("PPPoE session", UDP4, EXIT_PPPOE, .patch = { PUT(ETH_TYPE, 2, 0x8864) }),
 	CASE("MPLS", TCP6, EXIT_ETHERTYPE, .patch = { PUT(ETH_TYPE, 2, 0x8847) }),
 	CASE("802.3 length", TCP4, EXIT_ETHERTYPE, .patch = { PUT(ETH_TYPE, 2, 0x0040) }),
+
+	CASE("another MAC of the router's, and a flow", TCP4, EXIT_OTHER_MAC,
+	     .patch = { PUT(ETH_DST + 5, 1, 0x12) }),
+	CASE("another MAC of the router's, no flow", UDP4, EXIT_MISS,
+	     .patch = { PUT(ETH_DST + 5, 1, 0x12), PUT(L4 + 2, 2, 9) }),
+	CASE("another MAC of the router's, no flow", UDP6, EXIT_MISS,
+	     .patch = { PUT(ETH_DST + 5, 1, 0x12), PUT(L4_6 + 2, 2, 9) }),
 
 	/* Where it comes from */
 	CASE("by the egress port", TCP4, EXIT_OTHER_MAC, .from = BY_WAN),
@@ -342,7 +351,7 @@ static void run_case(struct lab *lab, enum lab_hook hook, const struct lab_flow 
 {
 	const struct model model = { .lab = lab, .flow = flow, .flows = BASES };
 	const uint32_t from[] = { lab->side[LAN].ifindex, lab->side[WAN].ifindex, lab->elsewhere };
-	const struct lab_arrival arrival = { from[packet->from], packet->gso_size };
+	const struct lab_arrival arrival = { from[packet->from], packet->gso_size, false };
 	static struct frame frame;
 	static struct expectation expected, modelled;
 	static struct lab_outcome outcome;
@@ -444,6 +453,7 @@ static void check_coverage(void)
 		{ EXIT_FORGED, "control_test" },
 		{ EXIT_TRUNCATED, "run_truncations()" },
 		{ EXIT_ADJUST, "no frame is known that the kernel refuses to trim" },
+		{ EXIT_ADJUST_DROP, "nor one that it fails on later: memory is not short" },
 	};
 	bool covered[EXIT_REASONS] = { false };
 	bool ok = true;

@@ -2,7 +2,9 @@
 /* The command line: every option, in every form, and every way to get it wrong. */
 #include "unit.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,14 @@ static void test_defaults(void **state)
 	assert_int_equal(options.log_level, LOG_LEVEL_WARN);
 	assert_false(options.help);
 	assert_false(options.version);
+	assert_false(options.automatic);
+	assert_int_equal(options.excludes, 0);
+	assert_int_equal(options.exclude_mark, 0);
+	assert_int_equal(options.exclude_mask, 0);
+	assert_int_equal(options.only_protocol, 0);
+	assert_false(options.rxvlan_off);
+	assert_false(options.dry_run);
+	assert_false(options.json);
 }
 
 static void test_hooks(void **state)
@@ -265,6 +275,179 @@ static void test_help(void **state)
 	refuse("unknown option", "--help", "--nonsense");
 }
 
+static void test_automatic(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--iface", "auto"), 0);
+	assert_true(options.automatic);
+	assert_int_equal(options.interfaces, 1);
+	expect_interface(0, "auto", HOOK_AUTO);
+	assert_int_equal(parse("--iface", "auto:tc", "--hook", "xdp"), 0);
+	assert_true(options.automatic);
+	expect_interface(0, "auto", HOOK_TC);
+	assert_int_equal(parse("--iface", "auto", "--hook", "xdp"), 0);
+	expect_interface(0, "auto", HOOK_XDP);
+	/* Names that only begin so */
+	assert_int_equal(parse("--iface", "auto0,aut,Auto"), 0);
+	assert_false(options.automatic);
+	refuse("name no other", "--iface", "auto", "--iface", "lan0");
+	refuse("name no other", "--iface", "lan0,auto");
+	refuse("name no other", "--iface", "lan0,auto:tc,wan0");
+	refuse("named twice", "--iface", "auto", "--iface", "auto");
+}
+
+static void expect_exclude(size_t i, const char *address, uint8_t length)
+{
+	char text[INET6_ADDRSTRLEN];
+	const struct prefix_option *prefix = &options.exclude[i];
+
+	assert_true(i < options.excludes);
+	assert_non_null(inet_ntop(prefix->family, &prefix->address, text, sizeof(text)));
+	assert_string_equal(text, address);
+	assert_int_equal(prefix->length, length);
+	assert_int_equal(prefix->family, strchr(address, ':') ? AF_INET6 : AF_INET);
+	for (size_t word = 1; prefix->family == AF_INET && word < 4; word++)
+		assert_int_equal(prefix->address.word[word], 0);
+}
+
+static void test_exclude(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"x",
+		"10.0.0",
+		"10.0.0.256",
+		"10.0.0.1/33",
+		"10.0.0.1/",
+		"10.0.0.1/-1",
+		"10.0.0.1/ 8",
+		"10.0.0.1/8x",
+		"2001:db8::/129",
+		"2001:db8:::",
+		"/8",
+		"10.0.0.1/8/8",
+		"lan0",
+		"10.0.0.1,10.0.0.2",
+		"10.0.0.1/0x8",
+		"2001:db8::/",
+		" 10.0.0.1",
+		"::ffff:1.2.3.4.5",
+		"10.0.0.1/18446744073709551624",
+	};
+
+	(void)state;
+	assert_int_equal(parse("--iface", "a", "--exclude", "192.0.2.0/24",
+			       "--exclude=2001:db8::/32", "--exclude", "10.1.2.3", "--exclude",
+			       "fd00::1"),
+			 0);
+	assert_int_equal(options.excludes, 4);
+	expect_exclude(0, "192.0.2.0", 24);
+	expect_exclude(1, "2001:db8::", 32);
+	expect_exclude(2, "10.1.2.3", 32);
+	expect_exclude(3, "fd00::1", 128);
+	/* Bits behind the prefix do not count. */
+	assert_int_equal(parse("--iface", "a", "--exclude", "10.255.255.255/9", "--exclude",
+			       "ffff:ffff:ffff::1/33", "--exclude", "1.2.3.4/0", "--exclude",
+			       "::1/0", "--exclude", "255.255.255.255/31", "--exclude",
+			       "ff::ff/127"),
+			 0);
+	expect_exclude(0, "10.128.0.0", 9);
+	expect_exclude(1, "ffff:ffff:8000::", 33);
+	expect_exclude(2, "0.0.0.0", 0);
+	expect_exclude(3, "::", 0);
+	expect_exclude(4, "255.255.255.254", 31);
+	expect_exclude(5, "ff::fe", 127);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		refuse("--exclude takes an address or a prefix", "--iface", "a", "--exclude",
+		       wrong[i]);
+}
+
+static void test_exclude_limit(void **state)
+{
+	const char *words[2 + MAX_EXCLUDES + 2] = { "--iface", "a" };
+
+	(void)state;
+	for (size_t i = 0; i < MAX_EXCLUDES; i++)
+		words[2 + i] = "--exclude=10.0.0.1";
+	assert_int_equal(parse_list(words), 0);
+	assert_int_equal(options.excludes, MAX_EXCLUDES);
+	expect_exclude(MAX_EXCLUDES - 1, "10.0.0.1", 32);
+	words[2 + MAX_EXCLUDES] = "--exclude=10.0.0.1";
+	assert_int_equal(parse_list(words), -EINVAL);
+	assert_non_null(strstr(error, "--exclude: more than 64"));
+}
+
+static void test_exclude_mark(void **state)
+{
+	static const struct {
+		const char *word;
+		uint32_t mark;
+		uint32_t mask;
+	} right[] = {
+		{ "0x10/0xf0", 0x10, 0xf0 },
+		{ "16", 16, UINT32_MAX },
+		{ "0X1F", 0x1f, UINT32_MAX },
+		{ "0/0x1", 0, 1 },
+		{ "0", 0, UINT32_MAX },
+		{ "4294967295", UINT32_MAX, UINT32_MAX },
+		{ "010", 10, UINT32_MAX },
+		{ "8/12", 8, 12 },
+		{ "0xffffffff/0xffffffff", UINT32_MAX, UINT32_MAX },
+	};
+	static const char *const wrong[] = {
+		"",           "x",   "0x",   "0x1g", "-1",    "1 ",
+		" 1",         "1/",  "/1",   "1//1", "1/1/1", "0x100000000",
+		"4294967296", "1/x", "0x/1", "0x-1", "0x 1",  "18446744073709551617",
+		"1.5",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		assert_int_equal(parse("--iface", "a", "--exclude-mark", right[i].word), 0);
+		assert_int_equal(options.exclude_mark, right[i].mark);
+		assert_int_equal(options.exclude_mask, right[i].mask);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		refuse("--exclude-mark takes VALUE or VALUE/MASK", "--iface", "a", "--exclude-mark",
+		       wrong[i]);
+	refuse("nothing matches", "--iface", "a", "--exclude-mark", "0x10/0x0f");
+	refuse("matches everything", "--iface", "a", "--exclude-mark", "0/0");
+	refuse("matches everything", "--iface", "a", "--exclude-mark", "1/0x0");
+}
+
+static void test_only(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--iface", "a", "--only", "tcp"), 0);
+	assert_int_equal(options.only_protocol, IPPROTO_TCP);
+	assert_int_equal(parse("--iface", "a", "--only=udp"), 0);
+	assert_int_equal(options.only_protocol, IPPROTO_UDP);
+	/* The last one counts. */
+	assert_int_equal(parse("--iface", "a", "--only", "udp", "--only", "tcp"), 0);
+	assert_int_equal(options.only_protocol, IPPROTO_TCP);
+	refuse("--only takes tcp or udp, not 'icmp'", "--iface", "a", "--only", "icmp");
+	refuse("not 'TCP'", "--iface", "a", "--only", "TCP");
+	refuse("not 'tcp,udp'", "--iface", "a", "--only", "tcp,udp");
+	refuse("not ''", "--iface", "a", "--only", "");
+}
+
+static void test_dry_run(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--iface", "a", "--dry-run"), 0);
+	assert_true(options.dry_run);
+	assert_false(options.json);
+	assert_int_equal(parse("--json", "--iface", "a", "--dry-run", "--rxvlan-off"), 0);
+	assert_true(options.dry_run);
+	assert_true(options.json);
+	assert_true(options.rxvlan_off);
+	refuse("--json goes with --dry-run", "--iface", "a", "--json");
+	refuse("--json goes with --dry-run", "--json");
+	refuse("no interface", "--dry-run");
+	refuse("--dry-run=yes", "--iface", "a", "--dry-run=yes");
+	refuse("--rxvlan-off=1", "--iface", "a", "--rxvlan-off=1");
+}
+
 static void test_unknown(void **state)
 {
 	(void)state;
@@ -292,6 +475,9 @@ static void test_long_words(void **state)
 	refuse("xxxx", "--log-level", word);
 	refuse("xxxx", "--iface", "a", "--max-flows", word);
 	refuse("xxxx", "--iface", "a", word);
+	refuse("xxxx", "--iface", "a", "--exclude", word);
+	refuse("xxxx", "--iface", "a", "--exclude-mark", word);
+	refuse("xxxx", "--iface", "a", "--only", word);
 	word[0] = word[1] = '-';
 	refuse("xxxx", "--iface", "a", word);
 	memset(word, '%', sizeof(word) - 1);
@@ -307,6 +493,15 @@ static void test_random(void **state)
 		"--max-flows",
 		"--tcp-idle",
 		"--log-level",
+		"--exclude",
+		"--exclude-mark",
+		"--only",
+		"--dry-run",
+		"--json",
+		"auto",
+		"10.0.0.1",
+		"::1",
+		"/8",
 		"=",
 		",",
 		":",
@@ -341,6 +536,7 @@ static void test_random(void **state)
 		assert_true(result == 0 || result == -EINVAL);
 		assert_int_equal(!result, !error[0]);
 		assert_true(options.interfaces <= MAX_INTERFACES);
+		assert_true(options.excludes <= MAX_EXCLUDES);
 	}
 }
 
@@ -357,6 +553,12 @@ int main(void)
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_log_level),
 		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_automatic),
+		cmocka_unit_test(test_exclude),
+		cmocka_unit_test(test_exclude_limit),
+		cmocka_unit_test(test_exclude_mark),
+		cmocka_unit_test(test_only),
+		cmocka_unit_test(test_dry_run),
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_long_words),
 		cmocka_unit_test(test_random),

@@ -172,10 +172,15 @@ static void test_equal(void **state)
 static void test_keys4(void **state)
 {
 	struct tuple tuple = make_tuple("10.0.0.1", 1000, "192.0.2.7", 53), back;
-	struct bpfw_flow4_key key = tuple_to_key4(&tuple, 7);
+	const struct segment segment = { 7, { VLAN_TAGGED | 4095, 0 }, htons(0xfedc) };
+	struct bpfw_flow4_key key = tuple_to_key4(&tuple, &segment);
+	struct segment segment_back;
 
 	(void)state;
 	assert_int_equal(key.ingress, 7);
+	assert_int_equal(key.vlan[0], VLAN_TAGGED | 4095);
+	assert_int_equal(key.vlan[1], 0);
+	assert_int_equal(ntohs(key.session), 0xfedc);
 	assert_int_equal(key.src, inet_addr("10.0.0.1"));
 	assert_int_equal(key.dst, inet_addr("192.0.2.7"));
 	assert_int_equal(ntohs(key.sport), 1000);
@@ -183,15 +188,24 @@ static void test_keys4(void **state)
 	assert_int_equal(key.protocol, IPPROTO_UDP);
 	back = tuple_from_key4(&key);
 	assert_true(tuple_equal(&back, &tuple));
+	segment_back = segment_from_key4(&key);
+	assert_true(segment_equal(&segment_back, &segment));
 }
 
 static void test_keys6(void **state)
 {
 	struct tuple tuple = make_tuple("2001:db8::1", 1000, "fd00::7", 53), back;
-	struct bpfw_flow6_key key = tuple_to_key6(&tuple, 0xffffffff);
+	const struct segment segment = { 0xffffffff,
+					 { VLAN_TAGGED | VLAN_SERVICE | 1, VLAN_TAGGED | 2 },
+					 htons(1) };
+	struct bpfw_flow6_key key = tuple_to_key6(&tuple, &segment);
+	struct segment segment_back;
 
 	(void)state;
 	assert_int_equal(key.ingress, 0xffffffff);
+	assert_int_equal(key.vlan[0], VLAN_TAGGED | VLAN_SERVICE | 1);
+	assert_int_equal(key.vlan[1], VLAN_TAGGED | 2);
+	assert_int_equal(ntohs(key.session), 1);
 	assert_memory_equal(key.src, &tuple.src, 16);
 	assert_memory_equal(key.dst, &tuple.dst, 16);
 	assert_int_equal(ntohs(key.sport), 1000);
@@ -199,14 +213,36 @@ static void test_keys6(void **state)
 	assert_int_equal(key.protocol, IPPROTO_UDP);
 	back = tuple_from_key6(&key);
 	assert_true(tuple_equal(&back, &tuple));
+	segment_back = segment_from_key6(&key);
+	assert_true(segment_equal(&segment_back, &segment));
+}
+
+static void test_segment_equal(void **state)
+{
+	const struct segment segment = { 7, { VLAN_TAGGED | 1, VLAN_TAGGED | 2 }, htons(3) };
+	struct segment other = segment;
+
+	(void)state;
+	assert_true(segment_equal(&segment, &other));
+	other.port = 8;
+	assert_false(segment_equal(&segment, &other));
+	other = segment;
+	other.vlan[0] |= VLAN_SERVICE;
+	assert_false(segment_equal(&segment, &other));
+	other = segment;
+	other.vlan[1] = 0;
+	assert_false(segment_equal(&segment, &other));
+	other = segment;
+	other.session = 0;
+	assert_false(segment_equal(&segment, &other));
 }
 
 /* Keys are compared as bytes: they must be nothing but their members. */
 static void test_key_sizes(void **state)
 {
 	(void)state;
-	assert_int_equal(sizeof(struct bpfw_flow4_key), 4 + 4 + 4 + 2 + 2 + 4);
-	assert_int_equal(sizeof(struct bpfw_flow6_key), 4 + 16 + 16 + 2 + 2 + 4);
+	assert_int_equal(sizeof(struct bpfw_flow4_key), 4 + 2 * 2 + 4 + 4 + 2 + 2 + 2 + 2);
+	assert_int_equal(sizeof(struct bpfw_flow6_key), 4 + 2 * 2 + 16 + 16 + 2 + 2 + 2 + 2);
 }
 
 static void test_print(void **state)
@@ -231,7 +267,7 @@ int main(void)
 		cmocka_unit_test(test_prefix_random), cmocka_unit_test(test_inverse),
 		cmocka_unit_test(test_equal),         cmocka_unit_test(test_keys4),
 		cmocka_unit_test(test_keys6),         cmocka_unit_test(test_key_sizes),
-		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_print),         cmocka_unit_test(test_segment_equal),
 	};
 
 	unit_seed();

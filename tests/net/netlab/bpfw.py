@@ -11,11 +11,11 @@ import subprocess
 import tempfile
 import time
 
-from .lab import run, wait_until
+from .lab import SLOW, run, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 READY_TIMEOUT = 20
-STOP_TIMEOUT = 2
+STOP_TIMEOUT = 2 * SLOW
 PR_SET_PDEATHSIG = 1
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:")
 
@@ -62,6 +62,17 @@ def die_with_parent(number=signal.SIGKILL):
     _libc.prctl(PR_SET_PDEATHSIG, number)
 
 
+class Snapshot:
+    """What `bpfw flows` said once; it is asked as the running instance is."""
+
+    def __init__(self, flows):
+        self._flows = flows
+
+    def flows(self, **fields):
+        return [flow for flow in self._flows
+                if all(flow[name] == value for name, value in fields.items())]
+
+
 class Bpfw:
     """One running instance."""
 
@@ -105,11 +116,22 @@ class Bpfw:
 
     def flows(self, **fields):
         """The offloaded flows whose fields have these values."""
-        return [flow for flow in self._query("flows")["flows"]
-                if all(flow[name] == value for name, value in fields.items())]
+        return self.snapshot().flows(**fields)
+
+    def snapshot(self):
+        """The flows of this moment, to be asked more than once."""
+        return Snapshot(self._query("flows")["flows"])
 
     def stats(self):
         return self._query("stats")
+
+    def status(self):
+        """The plan of the running instance."""
+        return self._query("status")
+
+    def plan(self):
+        """What --dry-run --json has printed."""
+        return json.loads(self.log[self.log.index("{"):])
 
     def fast_packets(self):
         return self.stats()["fast_path"]["packets"]
@@ -140,7 +162,7 @@ class Bpfw:
         try:
             status = self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise BpfwError(f"bpfw runs on {STOP_TIMEOUT} s after signal {number}:\n"
+            raise BpfwError(f"bpfw runs on {STOP_TIMEOUT:g} s after signal {number}:\n"
                             f"{self.log}") from None
         if status:
             raise BpfwError(f"bpfw stopped with exit status {status}:\n{self.log}")

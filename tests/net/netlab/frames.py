@@ -10,7 +10,9 @@ import socket
 import struct
 import time
 
+NO_MAC = "00:00:00:00:00:00"
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_8021Q = 3, 0x0800, 0x86dd, 0x8100
+ETH_P_8021AD, ETH_P_PPP_SES = 0x88a8, 0x8864
 SOL_PACKET, PACKET_AUXDATA, PACKET_VNET_HDR, PACKET_OUTGOING = 263, 8, 15, 4
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
@@ -101,9 +103,12 @@ class Captured:
 
 
 class Port:
-    """An AF_PACKET socket on a device: sends frames, captures what the device receives."""
+    """An AF_PACKET socket on a device: sends frames, captures what the device receives.
 
-    def __init__(self, namespace, device):
+    A device of layer 3 has no link header: captured packets get one of zeros."""
+
+    def __init__(self, namespace, device, layer3=False):
+        self._device, self._layer3 = device, layer3
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
@@ -118,13 +123,19 @@ class Port:
         data = VNET_HDR.pack(flags, gso_type, hdr_len, gso_size, csum_start, csum_offset) + frame
         for _ in range(FULL_RETRIES):
             try:
-                self._socket.send(data)
+                self._socket.sendto(data, (self._device, self._protocol(frame)))
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 time.sleep(0.001)
         raise TimeoutError("the device takes no frame: its queue is full, or the frame too long")
+
+    def _protocol(self, frame):
+        """Nobody but the sender can say it where there is no link header."""
+        if not self._layer3:
+            return 0
+        return ETH_P_IPV6 if frame[0] >> 4 == 6 else ETH_P_IP
 
     def receive(self, timeout=0.0):
         """The next captured frame that is IP or tagged, or None."""
@@ -152,7 +163,10 @@ class Port:
         # hdr_len says how much of the skb is linear and DATA_VALID who has looked at the checksum:
         # the receiver's bookkeeping, not the frame's content.
         needs = data[0] & NEEDS_CSUM
-        return Captured(_with_tag(data[VNET_HDR.size:], ancillary), gso_type, gso_size,
+        frame = data[VNET_HDR.size:]
+        if self._layer3:
+            frame = ethernet(NO_MAC, NO_MAC, frame)
+        return Captured(_with_tag(frame, ancillary), gso_type, gso_size,
                         start if needs else 0, offset if needs else 0)
 
     def close(self):
@@ -184,7 +198,24 @@ def _is_traffic(frame):
         if next_header == 0 or frame[0] & 1:
             return False
         return not (next_header == 58 and len(frame) > 54 and 130 <= frame[54] <= 143)
-    return ethertype in (ETH_P_IP, ETH_P_8021Q)
+    return ethertype in (ETH_P_IP, ETH_P_8021Q, ETH_P_8021AD, ETH_P_PPP_SES)
+
+
+def peel(frame):
+    """(link header with its tags and PPPoE, IP packet), the packet empty where there is none."""
+    offset = 12
+    ethertype = int.from_bytes(frame[offset:offset + 2], "big")
+    while ethertype in (ETH_P_8021Q, ETH_P_8021AD):
+        offset += 4
+        ethertype = int.from_bytes(frame[offset:offset + 2], "big")
+    offset += 2
+    if ethertype == ETH_P_PPP_SES:
+        offset += 8
+        protocol = int.from_bytes(frame[offset - 2:offset], "big")
+        ethertype = {0x0021: ETH_P_IP, 0x0057: ETH_P_IPV6}.get(protocol)
+    if ethertype not in (ETH_P_IP, ETH_P_IPV6):
+        return frame, b""
+    return frame[:offset], frame[offset:]
 
 
 def fields(captured):

@@ -21,7 +21,9 @@ import time
 CLONE_NEWNET = 0x40000000
 NETNS_DIR = "/run/netns"
 PREFIX = "bpfw-t"
-COMMAND_TIMEOUT = 30
+# How much longer than on a machine of its own things may take: under emulation, for example.
+SLOW = float(os.environ.get("BPFW_TEST_SLOW") or 1)
+COMMAND_TIMEOUT = 30 * SLOW
 ETH_HLEN = 14
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -29,7 +31,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def wait_until(probe, timeout=5.0, interval=0.01):
     """Poll until probe() is true; return its value, or the last false one after the timeout."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOW
     while True:
         value = probe()
         if value or time.monotonic() >= deadline:
@@ -260,16 +262,14 @@ class Meter:
         self.start()
 
     def start(self):
-        self._received = self._lab.router.received(*self._lab.router_ports())
+        self._received = self._lab.received()
         self._forwarded = self._lab.counter("forwarded")
 
     def read(self):
-        received = self._lab.router.received(*self._lab.router_ports())
+        received = self._lab.received()
         forwarded = self._lab.counter("forwarded")
         self.received_packets, self.received_bytes = (
             now - then for now, then in zip(received, self._received))
-        # The hook's counter starts at the network header, the interface's at the link header.
-        self.received_bytes -= ETH_HLEN * self.received_packets
         self.forwarded_packets, self.forwarded_bytes = (
             now - then for now, then in zip(forwarded, self._forwarded))
         return self
@@ -322,11 +322,15 @@ class Lab:
 
     def _sysctls(self):
         for namespace in self._namespaces:
-            for scope in ("all", "default"):
-                namespace.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
-                namespace.sysctl(f"ipv6/conf/{scope}/accept_ra", 0)
-                namespace.sysctl(f"ipv4/conf/{scope}/rp_filter", 0)
+            self._quieten(namespace)
         self.set_forwarding(1)
+
+    @staticmethod
+    def _quieten(namespace):
+        for scope in ("all", "default"):
+            namespace.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
+            namespace.sysctl(f"ipv6/conf/{scope}/accept_ra", 0)
+            namespace.sysctl(f"ipv4/conf/{scope}/rp_filter", 0)
 
     def set_forwarding(self, on):
         self.router.sysctl("ipv4/ip_forward", on)
@@ -363,6 +367,12 @@ class Lab:
 
     def router_ports(self):
         return ("lan0", "wan0", "wan1") if self._second_uplink else ("lan0", "wan0")
+
+    def received(self):
+        """(packets, bytes) that the router's ports have received. The forward hook's counter starts
+        at the network header, the interface's at the link header."""
+        packets, length = self.router.received(*self.router_ports())
+        return packets, length - ETH_HLEN * packets
 
     def load_ruleset(self, nat):
         """nat is the name of a prepared ruleset, or the chains themselves."""

@@ -11,10 +11,10 @@ import time
 import traceback
 
 from .bpfw import Bpfw, die_with_parent
-from .lab import Lab, remove_labs_of, remove_stale_labs, run
+from .lab import SLOW, Lab, remove_labs_of, remove_stale_labs, run
 
 HOOKS = ("tc", "xdp", "xdpgeneric")
-LIMIT = 120
+LIMIT = 120 * SLOW
 
 _tests = []
 
@@ -170,7 +170,7 @@ class _Child:
         remove_labs_of(self.pid)
         lines = self.output.decode(errors="replace").splitlines()
         if not lines:
-            return "not ok", [f"the test's process died, or took longer than {LIMIT} s"]
+            return "not ok", [f"the test's process died, or took longer than {LIMIT:g} s"]
         return lines[0], lines[1:]
 
 
