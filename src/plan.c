@@ -474,9 +474,19 @@ static bool is_automatic(const struct walk *walk, const struct link *link)
 {
 	const struct link *master = links_find(walk->links, link->master);
 
-	if (link->flags & IFF_LOOPBACK || (link->master && !link_is(master, "vrf")))
-		return false;
-	return walk->probes->forwards(walk->probes->context, link);
+	return !link->master || link_is(master, "vrf");
+}
+
+static void plan_one_of_all(struct walk *walk, const struct link *link)
+{
+	if (link->flags & IFF_LOOPBACK || walk->probes->forwards(walk->probes->context, link)) {
+		walk->plan->existing += !(link->flags & IFF_LOOPBACK);
+		descend(walk, link);
+		return;
+	}
+	enter(walk, link);
+	leave_out(walk, "forwarding is off on it");
+	walk->depth--;
 }
 
 static void plan_automatic(struct walk *walk)
@@ -486,10 +496,8 @@ static void plan_automatic(struct walk *walk)
 	walk->hook = walk->options->interface[0].hook;
 	walk->plan->only_wires = false;
 	while ((link = next_link(walk->links, link ? link->ifindex : 0))) {
-		if (!is_automatic(walk, link))
-			continue;
-		walk->plan->existing++;
-		descend(walk, link);
+		if (is_automatic(walk, link))
+			plan_one_of_all(walk, link);
 		if (walk->plan->truncated)
 			return;
 	}

@@ -100,17 +100,25 @@ static bool enter_bridge(const struct topology *topology, const struct link *por
 	return true;
 }
 
+/* vrf_ip_rcv(): a VRF receives what comes in on its ports. */
+static uint32_t receiver(const struct link *link)
+{
+	return link->master ? link->master : link->ifindex;
+}
+
 static bool receive_session(const struct topology *topology, const struct link *link,
 			    const struct segment *segment, struct reception *reception)
 {
 	const struct pppoe_session *session =
 		pppoe_by_wire(topology->sessions, link->ifindex, segment->session);
 
-	if (!session || !visit(topology, session->ppp))
+	const struct link *ppp = session ? visit(topology, session->ppp) : NULL;
+
+	if (!ppp)
 		return false;
 	memcpy(reception->mac, link->mac, sizeof(reception->mac));
 	memcpy(reception->session_mac, session->remote, sizeof(reception->session_mac));
-	reception->device = session->ppp;
+	reception->device = receiver(ppp);
 	return true;
 }
 
@@ -149,8 +157,7 @@ bool topology_receive(const struct topology *topology, const struct segment *seg
 	if (segment->session)
 		return receive_session(topology, link, segment, reception);
 	memcpy(reception->mac, link->mac, sizeof(reception->mac));
-	/* vrf_ip_rcv(): a VRF receives what comes in on its ports. */
-	reception->device = link->master ? link->master : link->ifindex;
+	reception->device = receiver(link);
 	return true;
 }
 

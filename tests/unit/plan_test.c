@@ -532,7 +532,7 @@ static void test_automatic(void **state)
 	memset(forwards, true, sizeof(forwards));
 	add(1, "lo", "")->flags |= IFF_LOOPBACK;
 	make_for("auto", HOOK_AUTO);
-	assert_int_equal(plan.rows, 0);
+	expect_only("lo", PLAN_LEFT_OUT, "loopback");
 	assert_int_equal(plan_check(&plan, &options), -ENODEV);
 	add(2, "eth0", "");
 	add(3, "br-lan", "bridge");
@@ -546,21 +546,24 @@ static void test_automatic(void **state)
 	add_port(11, "inred", "veth", 10);
 	forwards[9] = forwards[4] = false; /* the bridge's port need not forward itself */
 	make_for("auto", HOOK_TC);
-	assert_int_equal(plan.rows, 7);
-	expect_row(0, "eth0", PLAN_TC, "");
-	expect_row(1, "br-lan>lan1", PLAN_TC, "");
-	expect_row(2, "bond0", PLAN_TC, "");
-	expect_row(3, "wg0", PLAN_LEFT_OUT, "link-layer header");
-	expect_row(4, "eth0.8>eth0", PLAN_TC, "the port of 'eth0' too");
-	expect_row(5, "red", PLAN_LEFT_OUT, "VRF");
-	expect_row(6, "inred", PLAN_TC, "");
+	assert_int_equal(plan.rows, 9);
+	expect_row(0, "lo", PLAN_LEFT_OUT, "loopback");
+	expect_row(1, "eth0", PLAN_TC, "");
+	expect_row(2, "br-lan>lan1", PLAN_TC, "");
+	expect_row(3, "bond0", PLAN_TC, "");
+	expect_row(4, "wg0", PLAN_LEFT_OUT, "link-layer header");
+	expect_row(5, "eth0.8>eth0", PLAN_TC, "the port of 'eth0' too");
+	expect_row(6, "still", PLAN_LEFT_OUT, "forwarding is off");
+	expect_row(7, "red", PLAN_LEFT_OUT, "VRF");
+	expect_row(8, "inred", PLAN_TC, "");
 	assert_int_equal(plan.ports, 4);
 	assert_int_equal(plan_check(&plan, &options), 0);
 	/* A device may have that name: it is not meant. */
 	add(12, "auto", "veth");
 	forwards[12] = false;
 	make();
-	assert_int_equal(plan.rows, 7);
+	expect_row(9, "auto", PLAN_LEFT_OUT, "forwarding is off");
+	assert_int_equal(plan.rows, 10);
 }
 
 /* ---- MACs -------------------------------------------------------------------- */
