@@ -666,7 +666,8 @@ bool ports_update(struct ports *ports, struct datapath *datapath, const struct l
 	bool changed;
 
 	make_plan(ports, links, sessions);
-	if (plan_equal(&ports->next, &ports->plan))
+	/* A port that could not be attached gets another chance at every change of devices. */
+	if (plan_equal(&ports->next, &ports->plan) && ports->count == ports->plan.ports)
 		return false;
 	take_plan(ports);
 	changed = drop_ports(ports, datapath, links);
