@@ -10,8 +10,9 @@
 
 #include "packet.h"
 
-/* The header that a packet leaves with. */
+/* The header that a packet leaves with, and by which device. */
 struct link_out {
+	__u32 egress; /* ifindex */
 	__u32 len;
 	__u8 tags;
 	bool pppoe;

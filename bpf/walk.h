@@ -175,13 +175,14 @@ static __always_inline struct link_out choose_link(const struct packet *p,
 						   const struct bpfw_action *action)
 {
 	struct link_out out = {
+		.egress = action->egress,
 		.len = action->link_len,
 		.tags = action->tags,
 		.pppoe = action->flags & FLOW_PPPOE,
 	};
 
 	if (!p->xdp && out.pppoe && packet_is_gso(p))
-		out = (struct link_out){ 0 };
+		out = (struct link_out){ .egress = action->gso_egress };
 	return out;
 }
 
@@ -190,10 +191,9 @@ static __always_inline int forward(struct packet *p, struct bpfw_action *action,
 {
 	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
 	const struct link_out out = choose_link(p, action);
-	bool segmented_later = !p->xdp && action->flags & FLOW_PPPOE && !out.len;
 	int verdict;
 
-	if (!packet_aim(p, segmented_later ? action->gso_egress : action->egress, &verdict))
+	if (!packet_aim(p, out.egress, &verdict))
 		return pass(p, EXIT_NO_EGRESS);
 	switch (link_resize(p, action, &out, l3_header_len + p->l4_header_len, v6)) {
 	case LINK_READY:

@@ -184,7 +184,7 @@ static enum path_refusal use_device(const struct path_context *context,
 
 	if (!device)
 		return PATH_DEVICE;
-	if (topology_needs_neighbour(&context->topology, device))
+	if (topology_needs_neighbour(device))
 		refusal = use_neighbour(context, query, route, path);
 	if (refusal != PATH_OK)
 		return refusal;

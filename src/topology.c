@@ -305,9 +305,8 @@ static void write_header(const struct descent *way, uint8_t family, struct trans
 	to->gso_egress = way->session->ppp;
 }
 
-bool topology_needs_neighbour(const struct topology *topology, const struct link *device)
+bool topology_needs_neighbour(const struct link *device)
 {
-	(void)topology;
 	return has_link_layer(device) && !(device->flags & IFF_NOARP);
 }
 

@@ -50,7 +50,7 @@ enum transmission_refusal {
 };
 
 /* Does the interface need a next hop's MAC? PPPoE and devices without a link layer do not. */
-bool topology_needs_neighbour(const struct topology *topology, const struct link *device);
+bool topology_needs_neighbour(const struct link *device);
 
 /*
  * From interface `ifindex` down to the port, for the next hop `mac` (NULL where none is

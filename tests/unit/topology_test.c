@@ -409,8 +409,8 @@ static void test_pppoe(void **state)
 	assert_int_equal(check_down(PPP, segment, WAN).mtu, 1392);
 	at(PPP)->mtu = 1280;
 	assert_int_equal(check_down(PPP, segment, WAN).mtu, 1280);
-	assert_false(topology_needs_neighbour(&topology, at(PPP)));
-	assert_true(topology_needs_neighbour(&topology, at(WAN)));
+	assert_false(topology_needs_neighbour(at(PPP)));
+	assert_true(topology_needs_neighbour(at(WAN)));
 }
 
 static void test_pppoe_on_vlans(void **state)
@@ -495,7 +495,7 @@ static void check_bare(uint32_t device, bool taken)
 	/* XDP has nothing to give them. */
 	assert_int_equal(topology_send(&topology, device, NULL, AF_INET, false, &to),
 			 TRANSMISSION_DEVICE);
-	assert_false(topology_needs_neighbour(&topology, at(device)));
+	assert_false(topology_needs_neighbour(at(device)));
 }
 
 static void test_bare(void **state)
@@ -536,7 +536,7 @@ static void test_no_neighbour(void **state)
 		if (!links_find(&links, device))
 			continue;
 		at(device)->flags |= IFF_NOARP;
-		assert_false(topology_needs_neighbour(&topology, at(device)));
+		assert_false(topology_needs_neighbour(at(device)));
 		for (int tc = 0; tc < 2; tc++)
 			assert_int_equal(topology_send(&topology, device, NULL, AF_INET, tc, &to),
 					 TRANSMISSION_DEVICE);
