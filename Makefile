@@ -53,7 +53,7 @@ endef
 
 # The goals that only clean up, or that must first install what the others need,
 # are not stopped by a missing library.
-HELPER_GOALS := check demo bench install-deps clean format help
+HELPER_GOALS := check check-vm demo bench install-deps clean format help
 GOALS := $(or $(MAKECMDGOALS),all)
 
 .PHONY: all tests check demo bench install install-strip uninstall install-deps \
@@ -63,6 +63,7 @@ FORCE:
 help:
 	@echo 'make                 build/bpfw (SAN=1: build/asan/bpfw with ASan and UBSan)'
 	@echo 'make check           install what is missing, build, run every test (as root)'
+	@echo 'make check-vm        the tests on Debian kernels in virtual machines (KERNELS="6.1 6.12")'
 	@echo 'make demo            install what is missing, build, show it at work (as root)'
 	@echo 'make bench           install what is missing, build, measure (as root)'
 	@echo 'make tests           build what tests/run runs; tests/run [-v] [-k PATTERN] [FILE...]'
@@ -82,6 +83,8 @@ check:
 	@scripts/install-deps check
 	@$(MAKE) $(JOBS) SAN=0 tests
 	@tests/run
+
+include mk/vm.mk
 
 demo: install-deps
 	@$(MAKE) $(JOBS) SAN=0 run-demo

@@ -100,9 +100,9 @@ class Bpfw:
         return re.search(pattern, self.log, re.MULTILINE)
 
     def wait_ready(self):
-        wait_until(lambda: self.logged(r"^bpfw: ready") or self.process.poll() is not None,
-                   READY_TIMEOUT)
-        if not self.logged(r"^bpfw: ready"):
+        ready = r"^bpfw: ready.*\n"  # the whole line: it comes in pieces
+        wait_until(lambda: self.logged(ready) or self.process.poll() is not None, READY_TIMEOUT)
+        if not self.logged(ready):
             raise BpfwError(f"bpfw is not ready (exit status {self.process.poll()}):\n{self.log}")
 
     def _query(self, what):

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Flows of hosts behind the client and behind the server, which exist in frames only."""
+
+import dataclasses
+
+from . import frames
+from .frames import ACK, PSH, SYN
+
+NEAR_SEQ, FAR_SEQ = 1000, 900_000
+PROTOCOLS = {"tcp": 6, "udp": 17}
+
+
+def payload_of(size, number):
+    return (number.to_bytes(4, "big") * (size // 4 + 1))[:size]
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """near dials an address; the router makes it far, and near to outside. All (address, port)."""
+    family: int
+    protocol: str
+    near: tuple
+    dialled: tuple
+    far: tuple
+    outside: tuple
+
+    def sent(self, up):
+        """Source and destination as sent towards the router."""
+        return (self.near, self.dialled) if up else (self.far, self.outside)
+
+    def emitted(self, up):
+        """Source and destination as the router emits them."""
+        return (self.outside, self.far) if up else (self.dialled, self.near)
+
+    @property
+    def overhead(self):
+        return (20 if self.family == 4 else 40) + (8 if self.protocol == "udp" else 20)
+
+    def layer4(self, up, payload=b"", flags=ACK | PSH, csum=None, ahead=1, **extra):
+        (src, sport), (dst, dport) = self.sent(up)
+        if self.protocol == "udp":
+            return frames.udp(src, dst, sport, dport, payload, csum)
+        seq, ack = (NEAR_SEQ, FAR_SEQ) if up else (FAR_SEQ, NEAR_SEQ)
+        return frames.tcp(src, dst, sport, dport, seq + ahead, ack + 1 if flags & ACK else 0, flags,
+                          payload, **extra)
+
+    def packet(self, up, number, layer4, **header):
+        """number is the IPv4 identification or the flow label: it tells packets from each other."""
+        (src, _), (dst, _) = self.sent(up)
+        if self.family == 4:
+            return frames.ipv4(src, dst, PROTOCOLS[self.protocol], layer4, ident=number, **header)
+        return frames.ipv6(src, dst, PROTOCOLS[self.protocol], layer4, flow_label=number, **header)
+
+    def data(self, up, number, size=64, header=None, **layer4):
+        return self.packet(up, number, self.layer4(up, payload_of(size, number), **layer4),
+                           **(header or {}))
+
+    def opening(self, number):
+        """(up, packet) of what makes conntrack call the flow established."""
+        if self.protocol == "udp":
+            steps = [(True, {}), (False, {})]
+        else:
+            steps = [(True, dict(flags=SYN, ahead=0)), (False, dict(flags=SYN | ACK, ahead=0)),
+                     (True, dict(flags=ACK))]
+        return [(up, self.data(up, number, 0, **how)) for up, how in steps]
