@@ -601,7 +601,7 @@ int plan_check(const struct plan *plan, const struct options *options)
 {
 	if (plan->ports || (plan->existing && plan->waiting))
 		return 0;
-	if (!plan->rows) {
+	if (options->automatic && !plan->existing) {
 		log_error("--iface auto: no interface forwards; switch forwarding on (sysctl -w "
 			  "net.ipv4.ip_forward=1, net.ipv6.conf.all.forwarding=1) or name the "
 			  "interfaces");

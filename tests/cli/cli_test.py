@@ -224,7 +224,8 @@ def dry_run_without_a_port(context):
     equal([row["note"] for row in rows], ["does not exist yet"], "notes")
     rows = dry_run_fails(context, ["--iface", "lo"], "loopback")
     equal([row["mode"] for row in rows], ["left out"], "modes")
-    equal(dry_run_fails(context, ["--iface", "auto"], "--iface auto", "ip_forward"), [], "plan")
+    rows = dry_run_fails(context, ["--iface", "auto"], "--iface auto", "ip_forward")
+    equal({row["mode"] for row in rows}, {"left out"}, f"modes of {rows}")
 
 
 @test()
