@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* bpfw's entry points: one walk for both hooks. The maps are in maps.h. */
+/* bpfw's entry points: one walk for all of them. The maps are in maps.h. */
 #include "walk.h"
 
 SEC("xdp")
@@ -19,6 +19,19 @@ int bpfw_tc(struct __sk_buff *ctx)
 {
 	struct packet p = {
 		.skb = ctx,
+		.ingress = ctx->ifindex,
+	};
+
+	return walk(&p);
+}
+
+/* The same for devices without a link layer (WireGuard, tun, PPP). */
+SEC("tcx/ingress")
+int bpfw_tc_l3(struct __sk_buff *ctx)
+{
+	struct packet p = {
+		.skb = ctx,
+		.bare = true,
 		.ingress = ctx->ifindex,
 	};
 

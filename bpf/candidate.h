@@ -93,6 +93,8 @@ static __always_inline bool addressed_to_port(const struct packet *p)
 	__u32 ingress = p->ingress; /* p's own address must not leave the function */
 	const struct bpfw_port *port = bpf_map_lookup_elem(&ports, &ingress);
 
+	if (p->bare)
+		return true;
 	if ((void *)(eth + 1) > p->data_end || !port)
 		return false;
 	for (__u32 i = 0; i < PORT_MACS; i++)

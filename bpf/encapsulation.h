@@ -141,6 +141,26 @@ static __always_inline long skb_grow_pppoe(struct __sk_buff *skb, const struct p
 	return err ? err : skb_set_protocol(skb, header, sizeof(header));
 }
 
+/*
+ * From a device without a link layer to one that has one. The EtherType is written here,
+ * the MACs with everybody's.
+ */
+static __always_inline long skb_grow_ethernet(struct packet *p, bool v6)
+{
+	long err = bpf_skb_change_head(p->skb, ETH_HLEN, 0);
+	struct ethhdr *eth;
+
+	if (err)
+		return err;
+	p->link_len = ETH_HLEN;
+	packet_load(p);
+	eth = p->data;
+	if ((void *)(eth + 1) > p->data_end)
+		return -1;
+	eth->h_proto = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	return 0;
+}
+
 static __always_inline long skb_push_tags(struct __sk_buff *skb, const struct bpfw_action *action,
 					  __u32 class)
 {
@@ -191,6 +211,8 @@ static __always_inline enum link_outcome skb_resize(struct packet *p,
 			return LINK_REFUSED;
 		packet_load(p);
 	}
+	if (p->bare && out->len && skb_grow_ethernet(p, v6))
+		return LINK_BROKEN;
 	if (p->tags || p->session || out->tags || out->pppoe) {
 		if (skb_relink(p, action, out, class, v6))
 			return LINK_BROKEN;

@@ -13,7 +13,8 @@
 struct packet {
 	struct xdp_md *xdp; /* one of these two is NULL */
 	struct __sk_buff *skb;
-	void *data; /* the Ethernet header */
+	bool bare;  /* the device has no link layer: the packet starts with its IP header */
+	void *data; /* the Ethernet header, if there is one */
 	void *data_end;
 	void *l3;       /* the IP header */
 	__u64 link_len; /* bytes before it; 64 bits wide, so that old verifiers follow it */

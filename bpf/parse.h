@@ -116,13 +116,27 @@ static __always_inline int parse_pppoe(struct packet *p, __be16 *type)
 /* All before the IP header. Leaves the EtherType of what follows in `type`. */
 static __always_inline int parse_link(struct packet *p, __be16 *type)
 {
+	const struct ethhdr *eth;
 	int reason = PARSE_OK;
 
+	if (!packet_has(p, ETH_HLEN))
+		return REASON(EXIT_TRUNCATED);
+	eth = p->data;
+	if (eth->h_dest[0] & 1)
+		return REASON(EXIT_GROUP_ADDRESS);
+	*type = eth->h_proto;
 	if (is_vlan_type(*type) || (p->skb && p->skb->vlan_present))
 		reason = parse_tags(p, type);
 	if (reason == PARSE_OK && *type == bpf_htons(ETH_P_PPP_SES))
 		reason = parse_pppoe(p, type);
 	return reason;
+}
+
+/* A device without a link layer says what its packets are. */
+static __always_inline int parse_bare(const struct packet *p, __be16 *type)
+{
+	*type = (__be16)p->skb->protocol;
+	return p->skb->vlan_present ? REASON(EXIT_VLAN) : PARSE_OK;
 }
 
 static __always_inline int parse_tcp(struct packet *p, const struct tcphdr *tcp, __u32 l4_len)

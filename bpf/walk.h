@@ -38,6 +38,8 @@ static __always_inline bool addressed_to_flow(const struct packet *p,
 {
 	const struct ethhdr *eth = p->data;
 
+	if (p->bare)
+		return true;
 	if ((void *)(eth + 1) > p->data_end || !mac_equal(eth->h_dest, action->ingress_mac))
 		return false;
 	return !p->session || mac_equal(eth->h_source, action->session_mac);
@@ -170,9 +172,26 @@ static __always_inline int control(const struct packet *p, const union flow_key 
 	return pass(p, EXIT_TCP_CONTROL);
 }
 
-/* The link header to leave with. What has to be segmented first, the ppp device takes. */
+/*
+ * TC: what has to be segmented, or get its checksum, before it gets a PPPoE header goes
+ * through the ppp device, which sees to that. A checksum that looks unfinished by chance
+ * takes that way too, and no harm is done.
+ */
+static __always_inline bool needs_ppp_device(const struct packet *p,
+					     const struct bpfw_action *action, bool v6)
+{
+	const __sum16 *check = p->l3 + (v6 ? IPV6_HLEN : IPV4_HLEN) + l4_check_offset(p);
+
+	if (p->xdp || !(action->flags & FLOW_PPPOE))
+		return false;
+	if (packet_is_gso(p))
+		return true;
+	return (void *)(check + 1) <= p->data_end && looks_partial(p, *check, v6);
+}
+
+/* The link header to leave with. */
 static __always_inline struct link_out choose_link(const struct packet *p,
-						   const struct bpfw_action *action)
+						   const struct bpfw_action *action, bool v6)
 {
 	struct link_out out = {
 		.egress = action->egress,
@@ -181,7 +200,7 @@ static __always_inline struct link_out choose_link(const struct packet *p,
 		.pppoe = action->flags & FLOW_PPPOE,
 	};
 
-	if (!p->xdp && out.pppoe && packet_is_gso(p))
+	if (needs_ppp_device(p, action, v6))
 		out = (struct link_out){ .egress = action->gso_egress };
 	return out;
 }
@@ -190,7 +209,7 @@ static __always_inline struct link_out choose_link(const struct packet *p,
 static __always_inline int forward(struct packet *p, struct bpfw_action *action, bool v6)
 {
 	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
-	const struct link_out out = choose_link(p, action);
+	const struct link_out out = choose_link(p, action, v6);
 	int verdict;
 
 	if (!packet_aim(p, out.egress, &verdict))
@@ -246,20 +265,13 @@ static __always_inline int walk_ip(struct packet *p, bool v6)
 
 static __always_inline int walk(struct packet *p)
 {
-	const struct ethhdr *eth;
 	__u64 now = bpf_jiffies64();
 	__be16 type;
 	int reason;
 
-	p->link_len = ETH_HLEN;
+	p->link_len = p->bare ? 0 : ETH_HLEN;
 	packet_load(p);
-	if (!packet_has(p, ETH_HLEN))
-		return pass(p, EXIT_TRUNCATED);
-	eth = p->data;
-	if (eth->h_dest[0] & 1)
-		return pass(p, EXIT_GROUP_ADDRESS);
-	type = eth->h_proto;
-	reason = parse_link(p, &type);
+	reason = p->bare ? parse_bare(p, &type) : parse_link(p, &type);
 	if (reason != PARSE_OK)
 		return pass(p, reason);
 	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6))

@@ -48,6 +48,7 @@ static int configure(struct datapath *datapath, const struct datapath_config *co
 	skeleton->rodata->detect_partial = config->detect_partial;
 	bpf_program__set_autoload(skeleton->progs.bpfw_xdp, config->want_xdp);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc, config->want_tc);
+	bpf_program__set_autoload(skeleton->progs.bpfw_tc_l3, config->want_tc);
 	bpf_map__set_max_entries(skeleton->maps.flows4, config->max_flows * 2);
 	bpf_map__set_max_entries(skeleton->maps.flows6, config->max_flows * 2);
 	bpf_map__set_max_entries(skeleton->maps.candidates, config->candidate_sets);
@@ -138,9 +139,11 @@ int datapath_xdp_fd(const struct datapath *datapath)
 	return bpf_program__fd(datapath->skeleton->progs.bpfw_xdp);
 }
 
-int datapath_tc_fd(const struct datapath *datapath)
+int datapath_tc_fd(const struct datapath *datapath, bool bare)
 {
-	return bpf_program__fd(datapath->skeleton->progs.bpfw_tc);
+	const struct bpfw_bpf *skeleton = datapath->skeleton;
+
+	return bpf_program__fd(bare ? skeleton->progs.bpfw_tc_l3 : skeleton->progs.bpfw_tc);
 }
 
 void datapath_heartbeat(struct datapath *datapath, uint64_t now_ms)

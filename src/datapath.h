@@ -43,7 +43,7 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 void datapath_unload(struct datapath *datapath);
 
 int datapath_xdp_fd(const struct datapath *datapath);
-int datapath_tc_fd(const struct datapath *datapath);
+int datapath_tc_fd(const struct datapath *datapath, bool bare);
 
 /* The cache may be trusted for HEARTBEAT_VALID_MS from now on. */
 void datapath_heartbeat(struct datapath *datapath, uint64_t now_ms);

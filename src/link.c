@@ -339,6 +339,12 @@ bool link_running(const struct link *link)
 	return link->flags & IFF_UP && link->flags & IFF_LOWER_UP;
 }
 
+bool link_is_bare(const struct link *link)
+{
+	return link->type == ARPHRD_PPP ||
+	       (link->type == ARPHRD_NONE && (link_is(link, "wireguard") || link_is(link, "tun")));
+}
+
 bool link_is_ethernet(const struct link *link)
 {
 	return link->type == ARPHRD_ETHER && !(link->flags & (IFF_LOOPBACK | IFF_NOARP));

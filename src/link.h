@@ -99,6 +99,12 @@ enum link_change links_event(struct links *links, const struct nlmsghdr *message
 /* Is the device up with a carrier, as far as the kernel knows? */
 bool link_running(const struct link *link);
 
+/*
+ * Does the device carry bare IP packets, from and to anywhere? A tunnel without a fixed
+ * peer is not among them: it asks the route that the stack attaches to the packet.
+ */
+bool link_is_bare(const struct link *link);
+
 /* Does the device carry Ethernet frames with a MAC of its own? */
 bool link_is_ethernet(const struct link *link);
 

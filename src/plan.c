@@ -122,7 +122,7 @@ static bool may_do_xdp(const struct link *link)
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (link_is(link, kinds[i]))
-			return true;
+			return link->type == ARPHRD_ETHER;
 	return false;
 }
 
@@ -282,6 +282,8 @@ static struct plan_port *add_port(struct walk *walk, const struct link *link, en
 /* Why the port cannot have XDP, NULL if it may. */
 static const char *why_not_xdp(const struct walk *walk, const struct link *link)
 {
+	if (link_is_bare(link))
+		return "it has no Ethernet header; what comes in by XDP goes there by the stack";
 	if (!may_do_xdp(link))
 		return "frames come to such a device behind XDP";
 	if (walk->probes->unfit_for_xdp && walk->probes->unfit_for_xdp(walk->probes->context, link))
@@ -308,11 +310,14 @@ static void use_port(struct walk *walk, const struct link *link)
 		why_tc = "VLAN tags are stripped before XDP sees them; see --rxvlan-off";
 	}
 	walk->plan->only_wires &= !link->kind[0];
-	walk->plan->auto_is_tc |= why_tc && walk->hook == HOOK_AUTO;
+	/* Other ports gain more from XDP than from reaching such a device without the stack. */
+	if (!link_is_bare(link))
+		walk->plan->auto_is_tc |= why_tc && walk->hook == HOOK_AUTO;
 	port = add_port(walk, link, why_tc ? HOOK_TC : walk->hook);
 	row = port ? add_row(walk, PLAN_TC) : NULL;
 	if (!row)
 		return;
+	port->bare = link_is_bare(link);
 	port->strips_vlans |= strips && !why_tc;
 	port->tags_from_peer |= tagged && link_is(link, "veth");
 	row->port = link->ifindex;
@@ -330,9 +335,8 @@ static void end_at(struct walk *walk, const struct link *link)
 		leave_out(walk, "a dummy device receives nothing");
 	else if (link_is(link, "ifb"))
 		leave_out(walk, "an ifb receives nothing from outside");
-	else if (link->type != ARPHRD_ETHER)
-		leave_out(walk, "a device without a link-layer header (%s) is left to the stack",
-			  kind_of(link));
+	else if (link->type != ARPHRD_ETHER && !link_is_bare(link))
+		leave_out(walk, "a tunnel (%s), whose way out only the stack knows", kind_of(link));
 	else
 		use_port(walk, link);
 }
@@ -374,18 +378,15 @@ static const struct link *below_vlan(struct walk *walk, const struct link *vlan)
 	return NULL;
 }
 
+/* A session's packets are met on the wire already; other PPP is met at the ppp device. */
 static const struct link *below_ppp(struct walk *walk, const struct link *ppp)
 {
 	const struct pppoe_session *session = pppoe_by_device(walk->sessions, ppp->ifindex);
 	const struct link *lower = session ? links_find(walk->links, session->lower) : NULL;
 
-	if (lower)
-		return lower;
-	leave_out(walk, "PPP without a PPPoE session is left to the stack");
-	/* The session may be about to come. */
-	walk->plan->waiting++;
-	walk->plan->only_wires = false;
-	return NULL;
+	if (!lower)
+		end_at(walk, ppp);
+	return lower;
 }
 
 /* The device belongs to another that receives in its place. Ports of a bridge or VRF are fine. */

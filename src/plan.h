@@ -31,6 +31,7 @@ struct plan_port {
 	char interface[IFNAMSIZ]; /* that named it, the first of those with the hook below */
 	enum hook hook;           /* as asked for; HOOK_TC where nothing else is possible */
 	bool strips_vlans;        /* XDP: stripping is to be switched off first */
+	bool bare;                /* without a link layer */
 	bool tags_from_peer;      /* a veth, whose peer may leave tags beside the frame */
 	struct bpfw_port receives;
 };

@@ -256,7 +256,7 @@ static int refuse_second(const struct ports *ports, const struct port *port)
 	char program[96];
 
 	if (!id)
-		id = attached_tcx(port->ifindex, "bpfw_tc");
+		id = attached_tcx(port->ifindex, port->bare ? "bpfw_tc_l3" : "bpfw_tc");
 	if (!id)
 		id = attached_clsact(port->ifindex);
 	if (id)
@@ -334,7 +334,7 @@ static int attach_clsact(struct port *port, const struct datapath *datapath)
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
 		    .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
-		    .prog_fd = datapath_tc_fd(datapath), .flags = BPF_TC_F_REPLACE);
+		    .prog_fd = datapath_tc_fd(datapath, port->bare), .flags = BPF_TC_F_REPLACE);
 	int err = bpf_tc_hook_create(&hook);
 
 	if (err && err != -EEXIST)
@@ -373,7 +373,7 @@ static void detach_port(struct port *port)
 
 static int attach_tc(struct port *port, const struct datapath *datapath)
 {
-	int program = datapath_tc_fd(datapath), fd;
+	int program = datapath_tc_fd(datapath, port->bare), fd;
 
 	if (program < 0)
 		return -EOPNOTSUPP; /* this kernel has no BPF at TC */
@@ -535,6 +535,7 @@ static int add_port(struct ports *ports, const struct plan_port *planned, struct
 	*port = (struct port){
 		.ifindex = planned->ifindex,
 		.hook = planned->hook,
+		.bare = planned->bare,
 		.strips_vlans = planned->strips_vlans,
 		.link_fd = -1,
 		.lock_fd = -1,

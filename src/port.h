@@ -30,6 +30,7 @@ struct port {
 	int link_fd; /* BPF link, -1 if none */
 	int lock_fd; /* socket whose name keeps a second bpfw off the interface */
 	bool created_clsact;
+	bool bare;          /* without a link layer */
 	bool strips_vlans;  /* XDP: the hardware's stripping has to be off */
 	bool stripping_off; /* and was switched off here */
 };

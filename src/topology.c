@@ -129,6 +129,10 @@ bool topology_receive(const struct topology *topology, const struct segment *seg
 	struct tags tags = tags_from_segment(segment);
 
 	memset(reception, 0, sizeof(*reception));
+	if (link && link_is_bare(link)) {
+		reception->device = receiver(link);
+		return !tags.count && !segment->session;
+	}
 	for (int depth = 0; link && has_link_layer(link) && depth < MAX_DEPTH; depth++) {
 		const struct link *above = NULL;
 
@@ -260,15 +264,6 @@ static enum transmission_refusal step_down(struct descent *way)
 	return link_is(way->link, "bridge") ? leave_bridge(way) : leave_vlan(way);
 }
 
-/*
- * Devices without a link layer that take an IP packet from anywhere. A tunnel without a fixed
- * peer asks the route that the stack attaches to the packet, and is left to the stack.
- */
-static bool takes_bare_packets(const struct link *link)
-{
-	return link_is(link, "wireguard") || link_is(link, "tun") || link->type == ARPHRD_PPP;
-}
-
 static void put_word(struct transmission *to, uint16_t word)
 {
 	const __be16 be = htons(word);
@@ -313,7 +308,7 @@ bool topology_needs_neighbour(const struct link *device)
 static enum transmission_refusal end_bare(const struct link *link, struct transmission *to)
 {
 	to->segment.port = link->ifindex;
-	return takes_bare_packets(link) ? TRANSMISSION_OK : TRANSMISSION_DEVICE;
+	return link_is_bare(link) ? TRANSMISSION_OK : TRANSMISSION_DEVICE;
 }
 
 static void note_device(const struct descent *way, struct transmission *to)

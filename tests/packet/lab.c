@@ -256,7 +256,7 @@ void lab_open(struct lab *lab, bool detect_partial)
 	if (datapath_load(&lab->datapath, &config) ||
 	    datapath_set_signals(&lab->datapath, keep_signal, lab))
 		tap_bail_out("the programs cannot be loaded");
-	err = untag_open(&lab->untag, datapath_tc_fd(&lab->datapath));
+	err = untag_open(&lab->untag, datapath_tc_fd(&lab->datapath, false));
 	if (err)
 		tap_bail_out("the program for TC's tags cannot be loaded: %s", strerror(-err));
 	set_ports(lab);

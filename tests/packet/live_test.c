@@ -255,7 +255,7 @@ static struct virtio_net_hdr left_checksum(const struct encapsulation *link, boo
 	};
 }
 
-/* `partial`: TC alone can tell, and leaves it so. */
+/* `partial`: TC alone can tell, and leaves it so where there is no PPPoE. */
 static bool cross(bool ipv6, enum link_kind in_kind, enum link_kind out_kind, bool partial)
 {
 	struct lab_flow flow = make_flow(ipv6, in_kind, out_kind);
@@ -295,10 +295,11 @@ static void test_links(const char *hook, bool tc)
 {
 	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
 		for (int partial = 0; partial < (tc ? 2 : 1); partial++) {
+			enum link_kind kinds = partial ? LINK_PPPOE : LINK_KINDS;
 			bool ok = true;
 
 			for (enum link_kind in = 0; in < LINK_KINDS && ok; in++)
-				for (enum link_kind out = 0; out < LINK_KINDS && ok; out++)
+				for (enum link_kind out = 0; out < kinds && ok; out++)
 					ok = cross(ipv6, in, out, partial);
 			tap(ok, "%s: %s: every kind of link in, every kind out%s", hook,
 			    ipv6 ? "IPv6" : "IPv4", partial ? ", checksum left to hardware" : "");
@@ -428,9 +429,27 @@ static bool read_bare(const struct bare_device *bare, const struct frame *expect
 	return false;
 }
 
-/* `segmented`: by a session whose ppp device has to segment it; else a bare egress. */
+/* By a bare egress; or by a session whose ppp device is to segment it, or do its checksum. */
+enum bare_reason {
+	BARE_EGRESS,
+	BARE_SEGMENTS,
+	BARE_CHECKSUM,
+};
+
+static struct virtio_net_hdr left_for_ppp(const struct lab_flow *flow, bool ipv6, bool segments)
+{
+	struct virtio_net_hdr left = left_checksum(&flow->link_in, ipv6, false);
+
+	if (!segments)
+		return left;
+	left.gso_type = ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+	left.gso_size = 1000;
+	left.hdr_len = left.csum_start + 20;
+	return left;
+}
+
 static bool cross_bare(const struct bare_device *bare, bool ipv6, enum link_kind in_kind,
-		       enum link_kind out_kind, bool segmented)
+		       enum link_kind out_kind, enum bare_reason reason)
 {
 	struct lab_flow flow = make_flow(ipv6, in_kind, out_kind);
 	struct frame_spec spec = lab_frame_spec(&lab, &flow), out_spec;
@@ -439,14 +458,12 @@ static bool cross_bare(const struct bare_device *bare, bool ipv6, enum link_kind
 	struct bpfw_action action;
 	bool ok;
 
-	if (segmented) {
-		left = left_checksum(&flow.link_in, ipv6, false);
-		left.gso_type = ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
-		left.gso_size = 1000;
-		left.hdr_len = left.csum_start + 20;
+	if (reason != BARE_EGRESS) {
+		left = left_for_ppp(&flow, ipv6, reason == BARE_SEGMENTS);
 		spec.checksum = CHECKSUM_PSEUDO;
-		spec.payload = 2800;
 	}
+	if (reason == BARE_SEGMENTS)
+		spec.payload = 2800;
 	out_spec = forwarded(&spec, &flow);
 	out_spec.link = frame_links[LINK_PLAIN];
 	frame_build(&spec, &in);
@@ -455,7 +472,7 @@ static bool cross_bare(const struct bare_device *bare, bool ipv6, enum link_kind
 	lab_install(&lab, &flow);
 	action = lab_action(&lab, &flow);
 	action.gso_egress = bare->ifindex;
-	if (!segmented) {
+	if (reason == BARE_EGRESS) {
 		action.egress = bare->ifindex;
 		action.link_len = 0;
 	}
@@ -465,8 +482,10 @@ static bool cross_bare(const struct bare_device *bare, bool ipv6, enum link_kind
 	lab_remove(&lab, &flow);
 	if (!ok)
 		frame_note_difference(&expected, &got);
-	if (ok && (got_left.gso_type != left.gso_type || got_left.gso_size != left.gso_size)) {
-		tap_note("segments: type %u, of %u bytes", got_left.gso_type, got_left.gso_size);
+	if (ok && (got_left.gso_type != left.gso_type || got_left.gso_size != left.gso_size ||
+		   got_left.flags != left.flags)) {
+		tap_note("segments: type %u, of %u bytes, flags %u", got_left.gso_type,
+			 got_left.gso_size, got_left.flags);
 		ok = false;
 	}
 	if (!ok)
@@ -488,14 +507,19 @@ static void test_bare(const char *hook)
 		bool ok = true;
 
 		for (enum link_kind in = 0; in < LINK_KINDS && ok; in++)
-			ok = cross_bare(&bare, ipv6, in, LINK_PLAIN, false);
+			ok = cross_bare(&bare, ipv6, in, LINK_PLAIN, BARE_EGRESS);
 		tap(ok, "%s: %s: a bare packet, whatever it came in", hook, family);
 		ok = true;
 		/* The kernel takes segments from a packet socket in plain Ethernet only. */
 		for (enum link_kind out = LINK_PPPOE; out < LINK_KINDS && ok; out++)
-			ok = cross_bare(&bare, ipv6, LINK_PLAIN, out, true);
+			ok = cross_bare(&bare, ipv6, LINK_PLAIN, out, BARE_SEGMENTS);
 		tap(ok, "%s: %s: what is to be segmented before PPPoE goes to the ppp device", hook,
 		    family);
+		ok = true;
+		for (enum link_kind in = 0; in < LINK_KINDS && ok; in++)
+			for (enum link_kind out = LINK_PPPOE; out < LINK_KINDS && ok; out++)
+				ok = cross_bare(&bare, ipv6, in, out, BARE_CHECKSUM);
+		tap(ok, "%s: %s: so does what needs its checksum", hook, family);
 	}
 	close(bare.fd);
 }
@@ -545,7 +569,7 @@ int main(void)
 	lab_go_live(&lab);
 	sender = open_packet_socket(lab.side[LAN].host);
 	receiver = open_packet_socket(lab.side[WAN].host);
-	attach_and_test("tcx", datapath_tc_fd(&lab.datapath), COMPAT_BPF_TCX_INGRESS, 0);
+	attach_and_test("tcx", datapath_tc_fd(&lab.datapath, false), COMPAT_BPF_TCX_INGRESS, 0);
 	attach_and_test("xdpgeneric", datapath_xdp_fd(&lab.datapath), BPF_XDP, XDP_FLAGS_SKB_MODE);
 	close(sender);
 	close(receiver);

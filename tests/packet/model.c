@@ -332,11 +332,20 @@ static int judge(const struct model *model, enum lab_hook hook, const struct lab
 	return judge_hit(model, hook, arrival ? arrival->gso_size : 0, expected->hit, plain);
 }
 
+/* TC: what is segmented, or gets its checksum, before PPPoE leaves by the ppp device, bare. */
+static bool leaves_by_ppp(enum lab_hook hook, const struct lab_arrival *arrival,
+			  const struct lab_flow *flow, const struct frame *plain)
+{
+	if (hook != LAB_TC || !flow->link_out.session)
+		return false;
+	return (arrival && arrival->gso_size) ||
+	       frame_get16(plain, frame_l4_check(plain)) == frame_pseudo_sum(plain);
+}
+
 void model_walk(const struct model *model, enum lab_hook hook, const struct lab_arrival *arrival,
 		const struct frame *in, struct expectation *expected)
 {
 	struct opened opened;
-	bool segmented_later;
 
 	expected->hit = NULL;
 	expected->verdict = VERDICT_PASS;
@@ -347,9 +356,9 @@ void model_walk(const struct model *model, enum lab_hook hook, const struct lab_
 	if (expected->exit != NO_EXIT)
 		return;
 	expected->verdict = VERDICT_REDIRECT;
-	segmented_later = hook == LAB_TC && arrival && arrival->gso_size &&
-			  expected->hit->link_out.session;
-	forward(model->lab, expected->hit, segmented_later, &opened, &expected->frame);
+	forward(model->lab, expected->hit,
+		leaves_by_ppp(hook, arrival, expected->hit, &opened.plain), &opened,
+		&expected->frame);
 }
 
 /* ---- Comparing --------------------------------------------------------------- */
