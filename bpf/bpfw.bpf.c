@@ -13,6 +13,19 @@ int bpfw_xdp(struct xdp_md *ctx)
 	return walk(&p);
 }
 
+/* The same for the conduits of DSA switches, and for ports beside them. */
+SEC("xdp")
+int bpfw_xdp_dsa(struct xdp_md *ctx)
+{
+	struct packet p = {
+		.xdp = ctx,
+		.switched = true,
+		.ingress = ctx->ingress_ifindex,
+	};
+
+	return walk(&p);
+}
+
 /* tcx/ingress loads on kernels without tcx too, where clsact takes it. */
 SEC("tcx/ingress")
 int bpfw_tc(struct __sk_buff *ctx)

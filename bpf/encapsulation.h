@@ -13,7 +13,9 @@
 /* The header that a packet leaves with, and by which device. */
 struct link_out {
 	__u32 egress; /* ifindex */
-	__u32 len;
+	__u32 len;    /* with the switch's tag */
+	__u32 prefix; /* bytes of that before the MACs, */
+	__u32 gap;    /* and behind them */
 	__u8 tags;
 	bool pppoe;
 };
@@ -54,12 +56,15 @@ static __always_inline __u16 link_tci(const struct bpfw_action *action, __u32 i,
 
 static __always_inline enum link_outcome xdp_resize(struct packet *p, const struct link_out *out)
 {
-	const int shrink = (int)p->link_len - (int)out->len;
+	const int shrink = (int)p->prefix + (int)p->link_len - (int)out->len;
 	__u32 have;
 
 	if (shrink) {
 		if (bpf_xdp_adjust_head(p->xdp, shrink))
 			return LINK_REFUSED;
+	}
+	if (shrink || p->prefix) {
+		p->prefix = 0;
 		p->link_len = out->len;
 		packet_load(p);
 	}
@@ -72,6 +77,19 @@ static __always_inline enum link_outcome xdp_resize(struct packet *p, const stru
 	return LINK_READY;
 }
 
+/* Word `i` of `link` as it is for this packet. */
+static __always_inline __be16 link_word(const struct packet *p, const struct bpfw_action *action,
+					__u32 i, __u32 class)
+{
+	const __be16 *link = (const void *)action->link;
+
+	if (action->pcp_at == i * 2)
+		return bpf_htons(link_tci(action, (i - 7) / 2, class));
+	if (action->flags & FLOW_PPPOE && i == 9u + 2 * action->tags)
+		return bpf_htons((__u16)(p->l3_len + PPP_HLEN));
+	return link[i];
+}
+
 /* What follows the MACs and the first EtherType. */
 static __always_inline void xdp_write_encapsulation(const struct packet *p,
 						    const struct bpfw_action *action, __u32 class)
@@ -82,13 +100,71 @@ static __always_inline void xdp_write_encapsulation(const struct packet *p,
 	for (__u32 i = ETH_HLEN / 2; i < LINK_HEADER_MAX / 2; i += 2) {
 		if (action->link_len <= i * 2 || (void *)(out + i + 2) > p->data_end)
 			break;
-		out[i] = link[i];
+		out[i] = link_word(p, action, i, class);
 		out[i + 1] = link[i + 1];
-		if (action->pcp_at == i * 2)
-			out[i] = bpf_htons(link_tci(action, (i - 7) / 2, class));
-		else if (action->flags & FLOW_PPPOE && i == 9u + 2 * action->tags)
-			out[i] = bpf_htons((__u16)(p->l3_len + PPP_HLEN));
 	}
+}
+
+/* The length of the tag that the frame gets for the switch. */
+static __always_inline void switch_resize(const struct bpfw_action *action, struct link_out *out)
+{
+	switch (SWITCH_EGRESS_TAG(action->switch_egress)) {
+	case SWITCH_TAG_MTK: /* combined with a VLAN tag, if there is one */
+		out->gap = action->tags ? 0 : MTK_HLEN;
+		break;
+	case SWITCH_TAG_QCA:
+		out->gap = QCA_HLEN;
+		break;
+	case SWITCH_TAG_GSWIP:
+		out->prefix = GSWIP_TX_HLEN;
+		break;
+	}
+	out->len += out->gap + out->prefix;
+}
+
+/* The tag itself, once all else stands there. */
+static __always_inline void switch_write_tag(const struct packet *p,
+					     const struct bpfw_action *action)
+{
+	__u16 port = 1 << SWITCH_EGRESS_PORT(action->switch_egress);
+	__be16 *to = p->data;
+
+	if ((void *)(to + 8) > p->data_end)
+		return;
+	switch (SWITCH_EGRESS_TAG(action->switch_egress)) {
+	case SWITCH_TAG_MTK:
+		if (!action->tags)
+			to[7] = 0;
+		else if (to[6] == bpf_htons(ETH_P_8021AD))
+			port |= MTK_TX_TPID_88A8 << 8;
+		else
+			port |= MTK_TX_TPID_8100 << 8;
+		to[6] = bpf_htons(port);
+		break;
+	case SWITCH_TAG_QCA:
+		to[6] = bpf_htons(QCA_VERSION | QCA_TX_FROM_CPU | port);
+		break;
+	case SWITCH_TAG_GSWIP:
+		to[0] = bpf_htons(GSWIP_TX_FROM_CPU);
+		to[1] = bpf_htons(GSWIP_TX_PORT_MAP | port << 1);
+		break;
+	}
+}
+
+/* The whole link header, with a switch's tag in it. */
+static __always_inline void switch_write(const struct packet *p, const struct bpfw_action *action,
+					 const struct link_out *out, __u32 class)
+{
+	__be16 *macs = p->data + (out->prefix & 7), *rest = macs + ((out->gap & 7) / 2);
+
+	for (__u32 i = 0; i < LINK_HEADER_MAX / 2; i++) {
+		__be16 *to = i < ETH_ALEN ? macs : rest;
+
+		if (action->link_len <= i * 2 || (void *)(to + i + 1) > p->data_end)
+			break;
+		to[i] = link_word(p, action, i, class);
+	}
+	switch_write_tag(p, action);
 }
 
 /* ---- TC --------------------------------------------------------------------- */
@@ -246,6 +322,10 @@ static __always_inline void link_write(const struct packet *p, const struct bpfw
 	const __u16 *link = (const void *)action->link;
 	__u16 *to = p->data;
 
+	if (p->switched && action->switch_egress) {
+		switch_write(p, action, out, action->pcp_at ? packet_class(p, v6) : 0);
+		return;
+	}
 	if (!out->len || (void *)(to + ETH_HLEN / 2) > p->data_end)
 		return;
 	for (int i = 0; i < ETH_ALEN; i++)

@@ -57,14 +57,26 @@ static __always_inline void flow_link_key(const struct bpfw_action *action, __u1
 		*session = action->tags == 0 ? link[8] : action->tags == 1 ? link[10] : link[12];
 }
 
+/* Where the opposite direction comes in: the egress device, or a switch's port behind it. */
+static __always_inline __u32 flow_opposite_ingress(const struct bpfw_action *action, bool switched)
+{
+	__u32 egress = action->egress;
+	const struct bpfw_conduit *conduit;
+
+	if (!switched || !action->switch_egress)
+		return egress;
+	conduit = bpf_map_lookup_elem(&conduits, &egress);
+	return conduit ? conduit->user[SWITCH_EGRESS_PORT(action->switch_egress)] : 0;
+}
+
 /* The key of the opposite direction, which comes in where this one goes out. */
 static __always_inline void flow_reverse_key(union flow_key *reverse, struct bpfw_action *action,
-					     __u32 protocol, bool v6)
+					     __u32 protocol, bool switched, bool v6)
 {
 	if (v6) {
 		const struct bpfw_flow6 *flow = flow6_of(action);
 
-		reverse->v6.ingress = action->egress;
+		reverse->v6.ingress = flow_opposite_ingress(action, switched);
 		flow_link_key(action, reverse->v6.vlan, &reverse->v6.session);
 		__builtin_memcpy(reverse->v6.src, flow->dst, sizeof(reverse->v6.src));
 		__builtin_memcpy(reverse->v6.dst, flow->src, sizeof(reverse->v6.dst));
@@ -74,7 +86,7 @@ static __always_inline void flow_reverse_key(union flow_key *reverse, struct bpf
 	} else {
 		const struct bpfw_flow4 *flow = flow4_of(action);
 
-		reverse->v4.ingress = action->egress;
+		reverse->v4.ingress = flow_opposite_ingress(action, switched);
 		flow_link_key(action, reverse->v4.vlan, &reverse->v4.session);
 		reverse->v4.src = flow->dst;
 		reverse->v4.dst = flow->src;

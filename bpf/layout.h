@@ -63,6 +63,30 @@ enum flow_flags {
 #define LINK_HEADER_MAX (14 + MAX_VLAN_TAGS * 4 + 8)
 
 /*
+ * XDP on the conduit of a DSA switch meets the tags by which the switch and the CPU name
+ * the switch's ports to each other (the kernel's net/dsa/tag_*.c).
+ */
+enum switch_tag {
+	SWITCH_TAG_NONE,
+	SWITCH_TAG_MTK,   /* 4 bytes behind the MACs; going out it takes the place of a TPID */
+	SWITCH_TAG_QCA,   /* 2 bytes behind the MACs */
+	SWITCH_TAG_GSWIP, /* before the MACs: 8 bytes coming in, 4 going out */
+};
+
+#define SWITCH_PORTS 8
+
+/* A conduit, keyed by its ifindex. */
+struct bpfw_conduit {
+	__u32 tag;                /* enum switch_tag */
+	__u32 user[SWITCH_PORTS]; /* ifindex of the user port by its number, 0: not ours */
+};
+
+/* In struct bpfw_action: the tag's format and the switch's port in one byte. */
+#define SWITCH_EGRESS(tag, port) ((tag) << 4 | (port))
+#define SWITCH_EGRESS_TAG(egress) ((egress) >> 4)
+#define SWITCH_EGRESS_PORT(egress) ((egress) & (SWITCH_PORTS - 1))
+
+/*
  * What a hit needs, the same for both families. It is written by the daemon and only
  * read here, but for verdict (a closing segment sets it to FLOW_PASS), FLOW_TRACKED, and
  * what every packet leaves: last_seen to window.
@@ -70,10 +94,10 @@ enum flow_flags {
  * `link` is the header that the packet leaves with, as it stands on the wire: MACs of the
  * next hop and of the egress interface, tags, EtherType, PPPoE. The length field of
  * PPPoE is filled in for each packet. TC only: link_len 0 for an egress device without a
- * link layer.
+ * link layer. XDP only: a switch's tag is no part of it, see switch_egress.
  */
 struct bpfw_action {
-	__u32 egress;        /* ifindex */
+	__u32 egress;        /* ifindex; of the conduit, where a switch is behind it */
 	__u8 ingress_mac[6]; /* a frame addressed to any other MAC is not ours */
 	__u16 mtu;           /* of the route, in bytes from the IP header on */
 	__u16 l3_delta;      /* IPv4 header checksum: addresses and TTL, see checksum.h */
@@ -97,7 +121,8 @@ struct bpfw_action {
 	__u8 pcp_at;      /* where in `link` the TCI is whose priority pcp tells, 0 for none */
 	__u32 pcp;        /* a priority per class of packets, 4 bits each: packet_class() */
 	__u8 session_mac[6];
-	__u8 pad[2];
+	__u8 switch_egress; /* XDP: SWITCH_EGRESS(), 0 where the packet leaves without a tag */
+	__u8 pad;
 };
 
 /* Values of the flow maps: the action, then the addresses as emitted. */
@@ -183,6 +208,7 @@ struct bpfw_signal {
 	X(GROUP_ADDRESS, "group_address", "broadcast or multicast frame")                 \
 	X(VLAN, "vlan", "more than two VLAN tags, or a priority tag (VLAN id 0)")         \
 	X(PPPOE, "pppoe", "PPPoE, but no session packet with IPv4 or IPv6")               \
+	X(SWITCH, "switch", "XDP on a DSA conduit: not from a port that is ours")         \
 	X(ETHERTYPE, "ethertype", "neither IPv4 nor IPv6")                                \
 	X(IP_HEADER, "ip_header", "wrong version, header or total length")                \
 	X(IP_OPTIONS, "ip_options", "IPv4 options or IPv6 extension headers")             \
@@ -241,6 +267,7 @@ struct bpfw_exit_counters {
 	X(ZONE, "refused_zone", "in a conntrack zone")                                      \
 	X(KERNEL_OFFLOAD, "refused_kernel_offload", "in a flowtable of the kernel's")       \
 	X(NOT_FORWARDED, "refused_not_forwarded", "the routing decision is not to forward") \
+	X(MULTIPATH, "refused_multipath", "IPv6 next hop chosen by flow label")             \
 	X(NO_NEIGHBOUR, "refused_neighbour", "next hop not resolved yet")                   \
 	X(DEVICE, "refused_device", "egress device down or left to the stack")              \
 	X(TARGET, "refused_target", "egress device takes no frames from XDP")               \

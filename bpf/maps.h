@@ -52,6 +52,13 @@ struct {
 	__type(value, struct bpfw_port);
 } ports SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, struct bpfw_conduit);
+} conduits SEC(".maps");
+
 /*
  * Devices that flows leave by, from XDP: key and value are the ifindex. Cheaper than
  * bpf_redirect(), and it tells before the packet is touched when the device is gone.

@@ -13,9 +13,11 @@
 struct packet {
 	struct xdp_md *xdp; /* one of these two is NULL */
 	struct __sk_buff *skb;
-	bool bare;  /* the device has no link layer: the packet starts with its IP header */
-	void *data; /* the Ethernet header, if there is one */
+	bool switched; /* XDP: the frame may have a DSA switch's tag */
+	bool bare;     /* the device has no link layer: the packet starts with its IP header */
+	void *data;    /* the Ethernet header, if there is one */
 	void *data_end;
+	__u64 prefix;   /* XDP: bytes before the Ethernet header, a switch's tag */
 	void *l3;       /* the IP header */
 	__u64 link_len; /* bytes before it; 64 bits wide, so that old verifiers follow it */
 	__u32 ingress;  /* ifindex */
@@ -34,7 +36,10 @@ struct packet {
 	__u16 window;
 };
 
-/* The mask tells the verifier what is true anyhow: a link header has 30 bytes at most. */
+/*
+ * The masks tell the verifier what is true anyhow: a link header has 30 bytes at most, and
+ * a switch's tag 8.
+ */
 static __always_inline void packet_load(struct packet *p)
 {
 	if (p->xdp) {
@@ -44,7 +49,12 @@ static __always_inline void packet_load(struct packet *p)
 		p->data = (void *)(long)p->skb->data;
 		p->data_end = (void *)(long)p->skb->data_end;
 	}
-	p->l3 = p->data + (p->link_len & 31);
+	if (p->switched) {
+		p->data += p->prefix & 15;
+		p->l3 = p->data + (p->link_len & 63);
+	} else {
+		p->l3 = p->data + (p->link_len & 31);
+	}
 }
 
 /* Bytes of the frame, from the Ethernet header on, whether linear or not. */

@@ -113,6 +113,46 @@ static __always_inline int parse_pppoe(struct packet *p, __be16 *type)
 	return PARSE_OK;
 }
 
+/*
+ * The tag of a DSA switch says by which of its ports the frame came in: that is the
+ * ingress. Leaves the EtherType behind it in `type`.
+ */
+static __always_inline int parse_switch(struct packet *p, __be16 *type)
+{
+	__u32 port, ingress = p->ingress; /* p's own address must not leave the function */
+	const struct bpfw_conduit *conduit = bpf_map_lookup_elem(&conduits, &ingress);
+	const __be16 *words = p->data;
+
+	if (!conduit)
+		return PARSE_OK;
+	if ((void *)(words + (GSWIP_RX_HLEN + ETH_HLEN) / 2) > p->data_end)
+		return REASON(EXIT_TRUNCATED);
+	switch (conduit->tag) {
+	case SWITCH_TAG_MTK:
+		port = bpf_ntohs(words[6]) & MTK_RX_PORT;
+		*type = words[8];
+		p->link_len += MTK_HLEN;
+		break;
+	case SWITCH_TAG_QCA: /* other types of frames are from the switch itself */
+		if ((bpf_ntohs(words[6]) & QCA_RX_VERSION_TYPE) != QCA_VERSION)
+			return REASON(EXIT_SWITCH);
+		port = bpf_ntohs(words[6]) & QCA_RX_PORT;
+		*type = words[7];
+		p->link_len += QCA_HLEN;
+		break;
+	case SWITCH_TAG_GSWIP:
+		port = (bpf_ntohs(words[3]) >> 4) & (SWITCH_PORTS - 1);
+		*type = words[(GSWIP_RX_HLEN + ETH_HLEN) / 2 - 1];
+		p->prefix = GSWIP_RX_HLEN;
+		break;
+	default:
+		return REASON(EXIT_SWITCH);
+	}
+	p->ingress = conduit->user[port & (SWITCH_PORTS - 1)];
+	packet_load(p);
+	return p->ingress ? PARSE_OK : REASON(EXIT_SWITCH);
+}
+
 /* All before the IP header. Leaves the EtherType of what follows in `type`. */
 static __always_inline int parse_link(struct packet *p, __be16 *type)
 {
@@ -122,9 +162,17 @@ static __always_inline int parse_link(struct packet *p, __be16 *type)
 	if (!packet_has(p, ETH_HLEN))
 		return REASON(EXIT_TRUNCATED);
 	eth = p->data;
+	*type = eth->h_proto;
+	if (p->switched) {
+		reason = parse_switch(p, type);
+		eth = p->data;
+		if (reason != PARSE_OK)
+			return reason;
+		if ((void *)(eth + 1) > p->data_end)
+			return REASON(EXIT_TRUNCATED);
+	}
 	if (eth->h_dest[0] & 1)
 		return REASON(EXIT_GROUP_ADDRESS);
-	*type = eth->h_proto;
 	if (is_vlan_type(*type) || (p->skb && p->skb->vlan_present))
 		reason = parse_tags(p, type);
 	if (reason == PARSE_OK && *type == bpf_htons(ETH_P_PPP_SES))

@@ -33,6 +33,21 @@
 #define PPP_IP bpf_htons(0x0021)
 #define PPP_IPV6 bpf_htons(0x0057)
 
+/* DSA tags, by the name that the conduit's dsa/tagging in sysfs gives them */
+#define MTK_HLEN 4
+#define MTK_RX_PORT 0x0007
+#define MTK_TX_TPID_8100 1
+#define MTK_TX_TPID_88A8 2
+#define QCA_HLEN 2
+#define QCA_VERSION 0x8000 /* version 2, in the upper two bits */
+#define QCA_RX_VERSION_TYPE 0xc7c0
+#define QCA_RX_PORT 0x0007
+#define QCA_TX_FROM_CPU 0x0080
+#define GSWIP_RX_HLEN 8
+#define GSWIP_TX_HLEN 4
+#define GSWIP_TX_FROM_CPU 0x0200 /* source port CPU, destination group LAN */
+#define GSWIP_TX_PORT_MAP 0xc001 /* by port map, which is enabled and counts */
+
 #define AF_INET 2
 #define AF_INET6 10
 

@@ -164,7 +164,7 @@ static __always_inline int control(const struct packet *p, const union flow_key 
 
 	if (!own || !is_worth_judging(p, own, v6))
 		return pass(p, EXIT_TCP_CONTROL);
-	flow_reverse_key(&reverse, own, IPPROTO_TCP, v6);
+	flow_reverse_key(&reverse, own, IPPROTO_TCP, p->switched, v6);
 	verdict = control_decide(p, own, flow_lookup(&reverse, v6), v6 ? IPV6_HLEN : IPV4_HLEN);
 	if (verdict == CONTROL_GENUINE || candidate_due(flow_key_hash(key, ~candidate_seed, v6),
 							p->now, 1, CONTROL_BACKOFF_LIMIT))
@@ -200,6 +200,8 @@ static __always_inline struct link_out choose_link(const struct packet *p,
 		.pppoe = action->flags & FLOW_PPPOE,
 	};
 
+	if (p->switched && action->switch_egress)
+		switch_resize(action, &out);
 	if (needs_ppp_device(p, action, v6))
 		out = (struct link_out){ .egress = action->gso_egress };
 	return out;

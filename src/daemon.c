@@ -516,6 +516,7 @@ static int load(struct daemon *daemon)
 		.detect_partial = ports_may_lack_checksums(&daemon->ports),
 		.want_xdp = ports_want_xdp(&daemon->ports),
 		.want_tc = ports_want_tc(&daemon->ports),
+		.switched = daemon->ports.plan.switched,
 	};
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 

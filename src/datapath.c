@@ -46,7 +46,9 @@ static int configure(struct datapath *datapath, const struct datapath_config *co
 	skeleton->rodata->backoff_limit = backoff_limit(datapath->clock.hz);
 	skeleton->rodata->control_stale = (uint32_t)(datapath->clock.hz * CONTROL_STALE_S);
 	skeleton->rodata->detect_partial = config->detect_partial;
-	bpf_program__set_autoload(skeleton->progs.bpfw_xdp, config->want_xdp);
+	bpf_program__set_autoload(skeleton->progs.bpfw_xdp, config->want_xdp && !config->switched);
+	bpf_program__set_autoload(skeleton->progs.bpfw_xdp_dsa,
+				  config->want_xdp && config->switched);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc, config->want_tc);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc_l3, config->want_tc);
 	bpf_map__set_max_entries(skeleton->maps.flows4, config->max_flows * 2);
@@ -136,7 +138,11 @@ void datapath_unload(struct datapath *datapath)
 
 int datapath_xdp_fd(const struct datapath *datapath)
 {
-	return bpf_program__fd(datapath->skeleton->progs.bpfw_xdp);
+	const struct bpfw_bpf *skeleton = datapath->skeleton;
+
+	return bpf_program__fd(bpf_program__autoload(skeleton->progs.bpfw_xdp_dsa) ?
+				       skeleton->progs.bpfw_xdp_dsa :
+				       skeleton->progs.bpfw_xdp);
 }
 
 int datapath_tc_fd(const struct datapath *datapath, bool bare)
@@ -190,6 +196,18 @@ int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const struct 
 {
 	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.ports), &ifindex, port,
 				   BPF_ANY);
+}
+
+int datapath_set_conduit(struct datapath *datapath, uint32_t ifindex,
+			 const struct bpfw_conduit *conduit)
+{
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.conduits), &ifindex,
+				   conduit, BPF_ANY);
+}
+
+int datapath_clear_conduit(struct datapath *datapath, uint32_t ifindex)
+{
+	return bpf_map_delete_elem(bpf_map__fd(datapath->skeleton->maps.conduits), &ifindex);
 }
 
 int datapath_clear_port(struct datapath *datapath, uint32_t ifindex)

@@ -19,6 +19,7 @@ struct datapath_config {
 	bool detect_partial;     /* see maps.h */
 	bool want_xdp;           /* which programs to load: a kernel may lack a type */
 	bool want_tc;
+	bool switched; /* XDP may be attached to the conduit of a DSA switch */
 };
 
 struct bpfw_bpf;
@@ -55,6 +56,9 @@ void datapath_read_signals(struct datapath *datapath);
 
 /* Tell the BPF side under which MACs the router receives on the port; or that it does not. */
 int datapath_set_port(struct datapath *datapath, uint32_t ifindex, const struct bpfw_port *port);
+int datapath_set_conduit(struct datapath *datapath, uint32_t ifindex,
+			 const struct bpfw_conduit *conduit);
+int datapath_clear_conduit(struct datapath *datapath, uint32_t ifindex);
 int datapath_clear_port(struct datapath *datapath, uint32_t ifindex);
 
 /* A row of what `bpfw status` shows. */

@@ -574,6 +574,8 @@ static enum daemon_counter find_path(const struct flows *flows,
 		return COUNT_NO_NEIGHBOUR;
 	case PATH_NOT_FORWARDED:
 		return COUNT_NOT_FORWARDED;
+	case PATH_MULTIPATH:
+		return COUNT_MULTIPATH;
 	case PATH_DEVICE:
 		return COUNT_DEVICE;
 	case PATH_QDISC:
@@ -583,7 +585,7 @@ static enum daemon_counter find_path(const struct flows *flows,
 	}
 	if (path->kind == PATH_BLACKHOLE)
 		return DAEMON_COUNTERS;
-	egress = links_find(flows->paths.topology.links, path->transmission.segment.port);
+	egress = links_find(flows->paths.topology.links, path->transmission.egress);
 	if (egress && port_can_redirect(flows->ports, port, egress, flows->datapath))
 		return DAEMON_COUNTERS;
 	release_path(flows, path);
@@ -594,7 +596,8 @@ static void fill_link(const struct path *path, struct bpfw_action *action)
 {
 	const struct transmission *out = &path->transmission;
 
-	action->egress = out->segment.port;
+	action->egress = out->egress;
+	action->switch_egress = out->switch_egress;
 	action->gso_egress = out->gso_egress;
 	action->link_len = out->link_len;
 	action->tags = out->tags;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "dsa.h"
 #include "link.h"
 #include "util.h"
 
@@ -148,7 +149,7 @@ static bool parse_link(const struct nlmsghdr *message, struct link *link)
 {
 	const struct nlattr *table[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1];
 	const struct ifinfomsg *header = mnl_nlmsg_get_payload(message);
-	char slave_kind[LINK_KIND_LEN];
+	char slave_kind[LINK_KIND_LEN], port_name[IFNAMSIZ];
 
 	/* Bridges send AF_BRIDGE messages about their ports, with other contents. */
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*header) ||
@@ -168,6 +169,8 @@ static bool parse_link(const struct nlmsghdr *message, struct link *link)
 	copy_text(info[IFLA_INFO_KIND], link->kind, sizeof(link->kind));
 	copy_text(table[IFLA_QDISC], link->qdisc, sizeof(link->qdisc));
 	copy_text(info[IFLA_INFO_SLAVE_KIND], slave_kind, sizeof(slave_kind));
+	copy_text(table[IFLA_PHYS_PORT_NAME], port_name, sizeof(port_name));
+	dsa_identify(link, port_name);
 	if (link_is(link, "vlan"))
 		parse_vlan(info[IFLA_INFO_DATA], &link->vlan);
 	else if (link_is(link, "bridge"))
@@ -186,6 +189,7 @@ static bool same_for_forwarding(const struct link *a, const struct link *b)
 	return (a->flags & flags) == (b->flags & flags) && a->mtu == b->mtu &&
 	       a->master == b->master && a->lower == b->lower && a->type == b->type &&
 	       !memcmp(a->mac, b->mac, sizeof(a->mac)) && !strcmp(a->name, b->name) &&
+	       a->switch_tag == b->switch_tag && a->switch_port == b->switch_port &&
 	       !strcmp(a->qdisc, b->qdisc) && !memcmp(&a->vlan, &b->vlan, sizeof(a->vlan)) &&
 	       !memcmp(&a->bridge, &b->bridge, sizeof(a->bridge)) &&
 	       !memcmp(&a->bridge_port, &b->bridge_port, sizeof(a->bridge_port));

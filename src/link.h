@@ -50,6 +50,8 @@ struct link {
 	uint32_t master; /* ifindex of a bridge, bond or VRF, 0 if none */
 	uint32_t lower;  /* ifindex of the device below (VLAN, macvlan), 0 if none or elsewhere */
 	uint16_t type;   /* ARPHRD_* */
+	uint8_t switch_tag;  /* user port of a DSA switch: enum switch_tag */
+	uint8_t switch_port; /* and its number there */
 	uint8_t mac[6];
 	char name[IFNAMSIZ];
 	char kind[LINK_KIND_LEN];   /* "veth", "bridge", ... empty for hardware */

@@ -17,6 +17,7 @@ struct route {
 	uint32_t egress;
 	uint32_t mtu; /* 0: the device's */
 	bool encapsulated;
+	bool several; /* next hops to choose from (asked with RTM_F_FIB_MATCH) */
 	bool has_gateway;
 	uint8_t gateway_family;
 	struct address gateway;
@@ -54,6 +55,8 @@ static int parse_route(const struct nlmsghdr *message, void *data)
 	route->egress = rtnl_u32(table[RTA_OIF], 0);
 	route->mtu = rtnl_u32(metrics[RTAX_MTU], 0);
 	route->encapsulated = table[RTA_ENCAP] != NULL;
+	/* A group of next hop objects may come as its number only. */
+	route->several = table[RTA_MULTIPATH] || !table[RTA_OIF];
 	route->gateway_family = header->rtm_family;
 	if (table[RTA_GATEWAY])
 		route->has_gateway =
@@ -79,15 +82,19 @@ static struct nlmsghdr *put_route_request(char *buffer, const struct path_query 
 	return request;
 }
 
-/* The decision for a packet that `ingress` receives: rules, rp_filter and all. */
+/*
+ * The decision for a packet that `ingress` receives: rules, rp_filter and all. With
+ * RTM_F_FIB_MATCH in `flags` the entry of the table, before a next hop is chosen.
+ */
 static int ask_input_route(struct rtnl *rtnl, const struct path_query *query, uint32_t ingress,
-			   struct route *route)
+			   uint32_t flags, struct route *route)
 {
 	char buffer[512];
 	struct nlmsghdr *request = put_route_request(buffer, query);
 	struct rtmsg *header = mnl_nlmsg_get_payload(request);
 
 	header->rtm_src_len = header->rtm_dst_len;
+	header->rtm_flags = flags;
 	mnl_attr_put(request, RTA_SRC, rtnl_address_len(query->family), &query->src);
 	mnl_attr_put_u32(request, RTA_IIF, ingress);
 	mnl_attr_put_u8(request, RTA_IP_PROTO, query->protocol);
@@ -109,14 +116,38 @@ static bool is_blackhole(struct rtnl *rtnl, const struct path_query *query)
 	return rtnl_request(rtnl, put_route_request(buffer, query), parse_route, &route) == -EINVAL;
 }
 
+/* The first character of a setting, '\0' if there is none. */
+static char read_setting(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char value = '\0';
+
+	return fd >= 0 && read(fd, &value, 1) == 1 ? value : '\0';
+}
+
 /* ip6_forward() asks this setting; the route question of IPv6 does not (that of IPv4 does). */
 static bool forwards_ipv6(void)
 {
-	_cleanup_close_ int fd =
-		open("/proc/sys/net/ipv6/conf/all/forwarding", O_RDONLY | O_CLOEXEC);
-	char value;
+	char value = read_setting("/proc/sys/net/ipv6/conf/all/forwarding");
 
-	return fd >= 0 && read(fd, &value, 1) == 1 && value != '0';
+	return value && value != '0';
+}
+
+/*
+ * Among several next hops the kernel chooses by a hash of the packet (fib_multipath_hash(),
+ * rt6_multipath_hash()). For IPv4 it is one of the addresses, unless set otherwise, and a
+ * route question leads to the same. IPv6 adds the flow label, which a question cannot hold,
+ * and other settings take the hash that the hardware made. The question might answer with
+ * another uplink than the one that the flow is on.
+ */
+static bool is_choice_hidden(struct rtnl *rtnl, const struct path_query *query, uint32_t ingress)
+{
+	char policy = read_setting("/proc/sys/net/ipv4/fib_multipath_hash_policy");
+	struct route route;
+
+	if (query->family == AF_INET && (!policy || policy == '0'))
+		return false;
+	return !ask_input_route(rtnl, query, ingress, RTM_F_FIB_MATCH, &route) && route.several;
 }
 
 static enum path_refusal use_neighbour(const struct path_context *context,
@@ -219,13 +250,15 @@ enum path_refusal path_resolve(const struct path_context *context, const struct 
 		return PATH_NOT_FORWARDED;
 	if (!topology_receive(&context->topology, &query->segment, &path->reception))
 		return PATH_DEVICE;
-	err = ask_input_route(context->rtnl, query, path->reception.device, &route);
+	err = ask_input_route(context->rtnl, query, path->reception.device, 0, &route);
 	if (err == -EINVAL && is_blackhole(context->rtnl, query)) {
 		path->kind = PATH_BLACKHOLE;
 		return PATH_OK;
 	}
 	if (err || route.type != RTN_UNICAST || route.encapsulated)
 		return PATH_NOT_FORWARDED;
+	if (is_choice_hidden(context->rtnl, query, path->reception.device))
+		return PATH_MULTIPATH;
 	path->kind = PATH_FORWARD;
 	refusal = use_device(context, query, &route, path);
 	if (refusal != PATH_OK && path->neighbour)

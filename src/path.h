@@ -33,6 +33,7 @@ enum path_refusal {
 	PATH_OK,
 	PATH_LATER,         /* next hop not resolved or not in the FDB: worth another try soon */
 	PATH_NOT_FORWARDED, /* local, broadcast, unreachable, prohibited, rp_filter, ... */
+	PATH_MULTIPATH,     /* which next hop the kernel takes cannot be asked */
 	PATH_DEVICE,        /* a device is down or of a kind that is left to the stack */
 	PATH_QDISC,         /* the packets would miss a queueing discipline that shapes them */
 };

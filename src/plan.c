@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/ethtool.h>
 #include <linux/if_arp.h>
-#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
+#include "dsa.h"
+#include "ethtool.h"
 #include "log.h"
 #include "plan.h"
 #include "util.h"
@@ -55,41 +53,10 @@ bool plan_ask_forwards(void *context, const struct link *link)
 	return is_set("ipv4", link->name) || is_set("ipv6", link->name);
 }
 
-/* ETHTOOL_GFLAGS or ETHTOOL_SFLAGS */
-static int call_ethtool(uint32_t ifindex, uint32_t command, uint32_t *flags)
-{
-	struct ethtool_value value = { .cmd = command, .data = *flags };
-	struct ifreq request = { .ifr_ifindex = (int)ifindex };
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || ioctl(fd, SIOCGIFNAME, &request))
-		return -errno;
-	request.ifr_data = (void *)&value;
-	if (ioctl(fd, SIOCETHTOOL, &request))
-		return -errno;
-	*flags = value.data;
-	return 0;
-}
-
 bool plan_ask_strips_vlans(void *context, const struct link *link)
 {
-	uint32_t flags = 0;
-
 	(void)context;
-	return !call_ethtool(link->ifindex, ETHTOOL_GFLAGS, &flags) && flags & ETH_FLAG_RXVLAN;
-}
-
-int plan_switch_stripping(uint32_t ifindex, bool on)
-{
-	uint32_t flags = 0;
-	int err = call_ethtool(ifindex, ETHTOOL_GFLAGS, &flags);
-
-	flags = on ? flags | ETH_FLAG_RXVLAN : flags & ~(uint32_t)ETH_FLAG_RXVLAN;
-	err = err ? err : call_ethtool(ifindex, ETHTOOL_SFLAGS, &flags);
-	err = err ? err : call_ethtool(ifindex, ETHTOOL_GFLAGS, &flags);
-	if (err)
-		return err;
-	return on == !!(flags & ETH_FLAG_RXVLAN) ? 0 : -EOPNOTSUPP;
+	return ethtool_stripping(link->ifindex);
 }
 
 /* ---- Devices ---------------------------------------------------------------- */
@@ -325,6 +292,42 @@ static void use_port(struct walk *walk, const struct link *link)
 		snprintf(row->note, sizeof(row->note), "TC (%s): %s", kind_of(link), why_tc);
 }
 
+/* The switch's port itself is a port of ours too: packets and flows go by its name. */
+static void use_switch_port(struct walk *walk, const struct link *user)
+{
+	const struct link *conduit = links_find(walk->links, user->lower);
+	struct plan_port *behind, *port;
+
+	if (walk->probes->unfit_for_xdp &&
+	    walk->probes->unfit_for_xdp(walk->probes->context, user)) {
+		leave_out(walk, "the switch is new here: start bpfw again to have XDP");
+		return;
+	}
+	use_port(walk, conduit);
+	port = (struct plan_port *)plan_find_port(walk->plan, conduit->ifindex);
+	if (!port || port->hook == HOOK_TC)
+		return;
+	behind = add_port(walk, user, walk->hook);
+	if (!behind)
+		return;
+	behind->conduit = conduit->ifindex;
+	port->switched.tag = user->switch_tag;
+	port->switched.user[user->switch_port] = user->ifindex;
+	walk->plan->switched = true;
+	if (!walk->plan->row[walk->plan->rows - 1].note[0])
+		snprintf(walk->plan->row[walk->plan->rows - 1].note, PLAN_NOTE,
+			 "port %u behind the switch, tag %s", user->switch_port,
+			 dsa_tag_name(user->switch_tag));
+}
+
+/* XDP is attached below a switch's port where the tags are of a format that is known. */
+static const struct link *below_switch(struct walk *walk, const struct link *link)
+{
+	if (!link->switch_tag || (walk->hook != HOOK_XDP && walk->hook != HOOK_XDPGENERIC))
+		return NULL;
+	return links_find(walk->links, link->lower);
+}
+
 static void end_at(struct walk *walk, const struct link *link)
 {
 	if (link->flags & IFF_LOOPBACK)
@@ -337,6 +340,8 @@ static void end_at(struct walk *walk, const struct link *link)
 		leave_out(walk, "an ifb receives nothing from outside");
 	else if (link->type != ARPHRD_ETHER && !link_is_bare(link))
 		leave_out(walk, "a tunnel (%s), whose way out only the stack knows", kind_of(link));
+	else if (walk->depth > 1 && below_switch(walk, walk->level[walk->depth - 2].link) == link)
+		use_switch_port(walk, walk->level[walk->depth - 2].link);
 	else
 		use_port(walk, link);
 }
@@ -420,6 +425,8 @@ static const struct link *step_down(struct walk *walk, struct level *level)
 		return below_vlan(walk, link);
 	if (link->type == ARPHRD_PPP)
 		return below_ppp(walk, link);
+	if (below_switch(walk, link))
+		return below_switch(walk, link);
 	end_at(walk, link);
 	return NULL;
 }

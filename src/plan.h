@@ -34,6 +34,8 @@ struct plan_port {
 	bool bare;                /* without a link layer */
 	bool tags_from_peer;      /* a veth, whose peer may leave tags beside the frame */
 	struct bpfw_port receives;
+	uint32_t conduit;             /* of a switch's port: where its frames are met, else 0 */
+	struct bpfw_conduit switched; /* a conduit: the switch's ports behind it */
 };
 
 struct plan {
@@ -45,6 +47,7 @@ struct plan {
 	size_t waiting;  /* rows that may get a port later */
 	bool auto_is_tc; /* an automatic port cannot do XDP: all of them go to TC */
 	bool truncated;  /* there was more than fits */
+	bool switched;   /* there are conduits of switches among the ports */
 	bool only_wires; /* all ports are hardware, and will be as long as they exist */
 };
 
@@ -68,9 +71,6 @@ int plan_check(const struct plan *plan, const struct options *options);
 /* The answers of the kernel, for struct plan_probes. */
 bool plan_ask_forwards(void *context, const struct link *link);
 bool plan_ask_strips_vlans(void *context, const struct link *link);
-
-/* Switch the stripping of VLAN tags. Returns 0 or -errno: -EOPNOTSUPP if it stays as it was. */
-int plan_switch_stripping(uint32_t ifindex, bool on);
 
 const struct plan_port *plan_find_port(const struct plan *plan, uint32_t ifindex);
 

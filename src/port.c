@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "compat.h"
+#include "ethtool.h"
 #include "log.h"
 #include "port.h"
 #include "util.h"
@@ -57,7 +58,11 @@ static bool is_unfit_for_xdp(void *context, const struct link *link)
 {
 	const struct ports *ports = context;
 
-	return ports->running && ports->only_wires && link->kind[0];
+	if (!ports->running)
+		return false;
+	if (link->switch_tag)
+		return !ports->switched;
+	return ports->only_wires && link->kind[0];
 }
 
 static void make_plan(struct ports *ports, const struct links *links,
@@ -275,26 +280,28 @@ static int refuse_second(const struct ports *ports, const struct port *port)
 /* With consent (--rxvlan-off), and only for as long as XDP is attached. */
 static int stop_stripping(struct port *port)
 {
+	uint32_t which = port->strips_vlans ? ethtool_stripping(port->ifindex) : 0;
 	int err;
 
-	if (!port->strips_vlans)
+	if (!which)
 		return 0;
-	err = plan_switch_stripping(port->ifindex, false);
+	err = ethtool_switch_stripping(port->ifindex, which, false);
 	if (err)
 		log_warn("interface '%s': its stripping of VLAN tags cannot be switched off: %s",
 			 port->name, strerror(-err));
 	else
 		log_info("interface '%s': stripping of VLAN tags is switched off", port->name);
-	port->stripping_off = !err;
+	port->stripping_off = err ? 0 : which;
 	return err;
 }
 
 static void restore_stripping(struct port *port)
 {
-	if (port->stripping_off && plan_switch_stripping(port->ifindex, true) == -EOPNOTSUPP)
+	if (port->stripping_off &&
+	    ethtool_switch_stripping(port->ifindex, port->stripping_off, true) == -EOPNOTSUPP)
 		log_warn("interface '%s': its stripping of VLAN tags cannot be switched on again",
 			 port->name);
-	port->stripping_off = false;
+	port->stripping_off = 0;
 }
 
 static int attach_xdp(struct port *port, const struct datapath *datapath, enum attach_mode mode)
@@ -522,7 +529,30 @@ static void remove_port(struct ports *ports, struct port *port, struct datapath 
 {
 	release_port(port);
 	datapath_clear_port(datapath, port->ifindex);
+	if (port->switched)
+		datapath_clear_conduit(datapath, port->ifindex);
 	*port = ports->port[--ports->count];
+}
+
+/* What the programs have to know of it. */
+static int show_port(const struct plan_port *planned, struct datapath *datapath)
+{
+	int err = datapath_set_port(datapath, planned->ifindex, &planned->receives);
+
+	if (!err && planned->switched.tag)
+		err = datapath_set_conduit(datapath, planned->ifindex, &planned->switched);
+	return err;
+}
+
+/* A switch's port is attached as its conduit is, which comes before it in the plan. */
+static int stand_behind(struct ports *ports, struct port *port)
+{
+	const struct port *conduit = ports_find(ports, port->conduit);
+
+	if (!conduit || conduit->mode == ATTACH_NONE)
+		return -ENODEV;
+	port->mode = conduit->mode;
+	return 0;
 }
 
 static int add_port(struct ports *ports, const struct plan_port *planned, struct datapath *datapath,
@@ -535,6 +565,8 @@ static int add_port(struct ports *ports, const struct plan_port *planned, struct
 	*port = (struct port){
 		.ifindex = planned->ifindex,
 		.hook = planned->hook,
+		.conduit = planned->conduit,
+		.switched = planned->switched.tag,
 		.bare = planned->bare,
 		.strips_vlans = planned->strips_vlans,
 		.link_fd = -1,
@@ -542,8 +574,8 @@ static int add_port(struct ports *ports, const struct plan_port *planned, struct
 	};
 	memcpy(port->name, planned->name, sizeof(port->name));
 	memcpy(port->interface, planned->interface, sizeof(port->interface));
-	err = attach_port(ports, port, datapath);
-	err = err ? err : datapath_set_port(datapath, port->ifindex, &planned->receives);
+	err = planned->conduit ? stand_behind(ports, port) : attach_port(ports, port, datapath);
+	err = err ? err : show_port(planned, datapath);
 	if (!err && link && !(link->flags & IFF_UP) && !ports->running)
 		log_message(ports->options->automatic ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
 			    "interface '%s' is down: attached all the same, its flows follow "
@@ -598,6 +630,7 @@ int ports_attach(struct ports *ports, struct datapath *datapath, const struct li
 	for (size_t i = 0; i < ports->count; i++)
 		prime_target(ports, &ports->port[i], datapath, links);
 	ports->only_wires = ports->plan.only_wires;
+	ports->switched = ports->plan.switched;
 	ports->running = true;
 	show_rows(ports, datapath);
 	return 0;
@@ -612,7 +645,7 @@ static bool drop_ports(struct ports *ports, struct datapath *datapath, const str
 		struct port *port = &ports->port[i];
 		const struct plan_port *planned = plan_find_port(&ports->plan, port->ifindex);
 
-		if (planned && planned->hook == port->hook &&
+		if (planned && planned->hook == port->hook && planned->conduit == port->conduit &&
 		    (planned->strips_vlans == port->strips_vlans || port->hook == HOOK_AUTO))
 			continue;
 		if (!planned)
@@ -631,7 +664,8 @@ static void refresh_port(struct port *port, const struct plan_port *planned,
 {
 	memcpy(port->name, planned->name, sizeof(port->name));
 	memcpy(port->interface, planned->interface, sizeof(port->interface));
-	datapath_set_port(datapath, port->ifindex, &planned->receives);
+	port->switched = planned->switched.tag;
+	show_port(planned, datapath);
 }
 
 static bool add_ports(struct ports *ports, struct datapath *datapath, const struct links *links)

@@ -27,12 +27,14 @@ struct port {
 	uint32_t ifindex;
 	enum hook hook; /* as planned */
 	enum attach_mode mode;
-	int link_fd; /* BPF link, -1 if none */
-	int lock_fd; /* socket whose name keeps a second bpfw off the interface */
+	int link_fd;      /* BPF link, -1 if none */
+	int lock_fd;      /* socket whose name keeps a second bpfw off the interface */
+	uint32_t conduit; /* of a switch's port: where it is attached, else 0 */
+	bool switched;    /* a conduit */
 	bool created_clsact;
-	bool bare;          /* without a link layer */
-	bool strips_vlans;  /* XDP: the hardware's stripping has to be off */
-	bool stripping_off; /* and was switched off here */
+	bool bare;              /* without a link layer */
+	bool strips_vlans;      /* XDP: the hardware's stripping has to be off */
+	uint32_t stripping_off; /* enum ethtool_stripping: what was switched off here */
 };
 
 struct ports {
@@ -43,6 +45,7 @@ struct ports {
 	struct plan next;                      /* the one being made */
 	struct bpfw_plan_row shown[PLAN_ROWS]; /* as the map has them */
 	bool auto_is_tc; /* an interface that cannot do XDP is among the automatic ones */
+	bool switched;   /* the XDP program knows the tags of switches */
 	bool only_wires; /* the program was loaded for ports of hardware only */
 	bool running;    /* from here on a failure is not the end */
 };

@@ -308,6 +308,7 @@ bool topology_needs_neighbour(const struct link *device)
 static enum transmission_refusal end_bare(const struct link *link, struct transmission *to)
 {
 	to->segment.port = link->ifindex;
+	to->egress = link->ifindex;
 	return link_is_bare(link) ? TRANSMISSION_OK : TRANSMISSION_DEVICE;
 }
 
@@ -322,6 +323,24 @@ static void note_device(const struct descent *way, struct transmission *to)
 		to->mtu = mtu;
 	if (!is_plain_queue(way->link->qdisc))
 		to->shaped = true;
+}
+
+/* XDP sends to the conduit of a switch's port, which has no way to take XDP's frames itself. */
+static enum transmission_refusal use_port(const struct descent *way, bool at_tc,
+					  struct transmission *to)
+{
+	const struct link *port = way->link, *conduit = port;
+
+	if (!at_tc && port->switch_tag) {
+		conduit = visit(way->topology, port->lower);
+		to->switch_egress =
+			(uint8_t)SWITCH_EGRESS((unsigned int)port->switch_tag, port->switch_port);
+	}
+	if (!conduit)
+		return TRANSMISSION_DEVICE;
+	to->segment.port = port->ifindex;
+	to->egress = conduit->ifindex;
+	return TRANSMISSION_OK;
 }
 
 enum transmission_refusal topology_send(const struct topology *topology, uint32_t ifindex,
@@ -360,6 +379,5 @@ enum transmission_refusal topology_send(const struct topology *topology, uint32_
 	if (!way.has_src)
 		memcpy(way.src, way.link->mac, sizeof(way.src));
 	write_header(&way, family, to);
-	to->segment.port = way.link->ifindex;
-	return TRANSMISSION_OK;
+	return use_port(&way, keep_queues, to);
 }

@@ -33,7 +33,9 @@ bool topology_receive(const struct topology *topology, const struct segment *seg
 
 /* The frame that leaves for a next hop, and where. */
 struct transmission {
-	struct segment segment; /* what the answers come in on; its port is the egress device */
+	struct segment segment; /* what the answers come in on */
+	uint32_t egress;        /* ifindex: the segment's port, or a switch's conduit below it */
+	uint8_t switch_egress;  /* as in struct bpfw_action */
 	uint32_t gso_egress;    /* ifindex of the ppp device, 0 if there is none */
 	uint32_t mtu;           /* the least of all devices on the way, in bytes of IP */
 	uint8_t tags;
