@@ -447,6 +447,7 @@ static void check_coverage(void)
 		{ EXIT_FLOW_PASS, "flow_test" },
 		{ EXIT_BLACKHOLE, "flow_test" },
 		{ EXIT_NO_EGRESS, "flow_test" },
+		{ EXIT_SWITCH, "switch_test" },
 		{ EXIT_PARTIAL, "partial_test" },
 		{ EXIT_SIGNAL, "candidate_test" },
 		{ EXIT_SIGNAL_LOST, "candidate_test" },
