@@ -267,11 +267,13 @@ struct bpfw_exit_counters {
 	X(ZONE, "refused_zone", "in a conntrack zone")                                      \
 	X(KERNEL_OFFLOAD, "refused_kernel_offload", "in a flowtable of the kernel's")       \
 	X(NOT_FORWARDED, "refused_not_forwarded", "the routing decision is not to forward") \
+	X(PER_PACKET, "refused_per_packet", "routed by TOS, flow label or tunnel key")      \
 	X(MULTIPATH, "refused_multipath", "IPv6 next hop chosen by flow label")             \
 	X(NO_NEIGHBOUR, "refused_neighbour", "next hop not resolved yet")                   \
 	X(DEVICE, "refused_device", "egress device down or left to the stack")              \
 	X(TARGET, "refused_target", "egress device takes no frames from XDP")               \
 	X(QDISC, "refused_qdisc", "XDP would bypass the shaper of an egress device")        \
+	X(IPSEC, "refused_ipsec", "covered by an IPsec policy")                             \
 	X(EXCLUDED, "refused_excluded", "excluded by --exclude, --exclude-mark or --only")  \
 	X(FULL, "refused_full", "table full (--max-flows)")
 

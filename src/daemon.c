@@ -18,6 +18,7 @@
 #include "datapath.h"
 #include "flow.h"
 #include "instance.h"
+#include "ipsec.h"
 #include "link.h"
 #include "log.h"
 #include "neighbour.h"
@@ -25,6 +26,7 @@
 #include "port.h"
 #include "pppoe.h"
 #include "rtnl.h"
+#include "rule.h"
 #include "util.h"
 
 #define TICK_MS 250                   /* heartbeat and deadlines */
@@ -38,6 +40,7 @@ enum source {
 	SOURCE_CONNTRACK,
 	SOURCE_DUMP,
 	SOURCE_RTNL,
+	SOURCE_IPSEC,
 	SOURCE_TICK,
 	SOURCE_EVENTLESS,
 	SOURCE_TERMINATE,
@@ -50,6 +53,8 @@ struct daemon {
 	struct bridges bridges;
 	struct pppoe_sessions sessions;
 	struct neighbours neighbours;
+	struct rules rules;
+	struct ipsec ipsec;
 	struct conntrack conntrack;
 	struct datapath datapath;
 	struct ports ports;
@@ -79,6 +84,19 @@ static int dump_devices(struct daemon *daemon)
 	return err;
 }
 
+/* Unread, they count as what decides for each packet (rule.h). */
+static void dump_rules(struct daemon *daemon)
+{
+	if (rules_dump(&daemon->rules, &daemon->rtnl))
+		log_warn("cannot list the routing rules: flows stay in the stack");
+}
+
+static void dump_routes(struct daemon *daemon)
+{
+	if (rules_dump_routes(&daemon->rules, &daemon->rtnl))
+		log_warn("cannot list the routes: flows of IPv4 stay in the stack");
+}
+
 static void on_everything(void *context, const char *why)
 {
 	struct daemon *daemon = context;
@@ -86,9 +104,16 @@ static void on_everything(void *context, const char *why)
 	log_info("%s: all flows go back to the stack for a new decision", why);
 	if (dump_devices(daemon))
 		log_warn("cannot list the network devices");
+	dump_rules(daemon);
 	daemon->links_changed = true;
 	flows_forget_all(&daemon->flows);
 	daemon->routes_changed = true;
+}
+
+static void on_lost(void *context)
+{
+	dump_routes(context);
+	on_everything(context, "routing events were lost");
 }
 
 static void on_forwarding(void *context, int ifindex)
@@ -100,12 +125,14 @@ static void on_forwarding(void *context, int ifindex)
 		on_everything(context, "forwarding was switched");
 }
 
-static void on_route(void *context, uint8_t family, const struct address *prefix,
-		     unsigned int length)
+static void on_route(void *context, const struct nlmsghdr *message, const struct address *prefix)
 {
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
 	struct daemon *daemon = context;
 
-	flows_forget_route(&daemon->flows, family, prefix, length);
+	if (message->nlmsg_type == RTM_NEWROUTE && rules_learn_route(&daemon->rules, message))
+		on_everything(daemon, "a route is for one TOS");
+	flows_forget_route(&daemon->flows, route->rtm_family, prefix, route->rtm_dst_len);
 	daemon->routes_changed = true;
 }
 
@@ -201,11 +228,18 @@ static void read_rtnl(struct daemon *daemon)
 		.route = on_route,
 		.forwarding = on_forwarding,
 		.everything = on_everything,
+		.lost = on_lost,
 		.context = daemon,
 	};
 
 	rtnl_read_events(&daemon->rtnl, &events);
 	follow_links(daemon);
+}
+
+static void read_ipsec(struct daemon *daemon)
+{
+	if (ipsec_read_events(&daemon->ipsec))
+		on_everything(daemon, "IPsec policies changed");
 }
 
 /* ---- Conntrack -------------------------------------------------------------- */
@@ -375,6 +409,9 @@ static void handle(struct daemon *daemon, enum source source)
 	case SOURCE_RTNL:
 		read_rtnl(daemon);
 		break;
+	case SOURCE_IPSEC:
+		read_ipsec(daemon);
+		break;
 	case SOURCE_TICK:
 		tick(daemon);
 		break;
@@ -424,6 +461,8 @@ static int open_sources(struct daemon *daemon)
 	err = err ? err : watch(daemon, daemon->tick, SOURCE_TICK);
 	err = err ? err : watch(daemon, daemon->eventless, SOURCE_EVENTLESS);
 	err = err ? err : watch(daemon, rtnl_events_fd(&daemon->rtnl), SOURCE_RTNL);
+	if (!err && ipsec_events_fd(&daemon->ipsec) >= 0)
+		err = watch(daemon, ipsec_events_fd(&daemon->ipsec), SOURCE_IPSEC);
 	err = err ? err : watch(daemon, conntrack_events_fd(&daemon->conntrack), SOURCE_CONNTRACK);
 	err = err ? err : watch(daemon, datapath_signals_fd(&daemon->datapath), SOURCE_SIGNALS);
 	return err ? err : arm_timer(daemon->tick, TICK_MS);
@@ -481,6 +520,14 @@ static int open_kernel(struct daemon *daemon)
 		log_error("cannot talk to the kernel's routing (rtnetlink): %s", strerror(-err));
 		return err;
 	}
+	dump_rules(daemon);
+	dump_routes(daemon);
+	err = ipsec_open(&daemon->ipsec);
+	if (err) {
+		log_error("cannot talk to the kernel's IPsec (XFRM): %s", strerror(-err));
+		return err;
+	}
+	ipsec_dump(&daemon->ipsec);
 	err = ports_plan(&daemon->ports, daemon->options, &daemon->links, &daemon->sessions);
 	if (err)
 		return err;
@@ -535,6 +582,8 @@ static int start_flows(struct daemon *daemon)
 			.sessions = &daemon->sessions,
 		},
 		.neighbours = &daemon->neighbours,
+		.rules = &daemon->rules,
+		.policies = &daemon->ipsec.policies,
 	};
 	int err = flows_init(&daemon->flows, daemon->options, &daemon->datapath, &daemon->conntrack,
 			     &paths, &daemon->ports);
@@ -598,6 +647,7 @@ static void close_all(struct daemon *daemon)
 	neighbours_free(&daemon->neighbours);
 	links_free(&daemon->links);
 	bridges_free(&daemon->bridges);
+	ipsec_close(&daemon->ipsec);
 	rtnl_close(&daemon->rtnl);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)

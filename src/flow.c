@@ -289,6 +289,8 @@ static enum daemon_counter judge_entry(const struct flows *flows, const struct c
 	if (entry->original.protocol == IPPROTO_TCP &&
 	    entry->tcp_state != TCP_CONNTRACK_ESTABLISHED)
 		return COUNT_NOT_ESTABLISHED;
+	if (ipsec_covers_flow(flows->paths.policies, &entry->original, &entry->reply))
+		return COUNT_IPSEC;
 	return is_excluded(flows->options, entry) ? COUNT_EXCLUDED : DAEMON_COUNTERS;
 }
 
@@ -574,6 +576,8 @@ static enum daemon_counter find_path(const struct flows *flows,
 		return COUNT_NO_NEIGHBOUR;
 	case PATH_NOT_FORWARDED:
 		return COUNT_NOT_FORWARDED;
+	case PATH_PER_PACKET:
+		return COUNT_PER_PACKET;
 	case PATH_MULTIPATH:
 		return COUNT_MULTIPATH;
 	case PATH_DEVICE:

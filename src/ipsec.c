@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/xfrm.h>
@@ -13,7 +14,7 @@
 
 #define DUMP_TRIES 5
 
-/* What the headers of the build machine may not know: since 5.15 */
+/* What the headers of the build machine may not know: since 5.15, and in later 5.10 */
 #define MSG_GETDEFAULT 0x28 /* XFRM_MSG_GETDEFAULT */
 #define DEFAULT_BLOCK 1     /* XFRM_USERPOLICY_BLOCK */
 
@@ -25,6 +26,14 @@ struct defaults {
 };
 
 /* ---- One policy -------------------------------------------------------------- */
+
+/* The mask of the first word of a prefix */
+static __be32 first_mask(unsigned int length)
+{
+	if (length >= 32)
+		return ~0U;
+	return length ? htonl(~0U << (32 - length)) : 0;
+}
 
 static bool parse_selector(const struct xfrm_selector *selector, struct ipsec_policy *policy)
 {
@@ -38,6 +47,8 @@ static bool parse_selector(const struct xfrm_selector *selector, struct ipsec_po
 	memcpy(&policy->dst, &selector->daddr, len);
 	policy->src_len = selector->prefixlen_s;
 	policy->dst_len = selector->prefixlen_d;
+	policy->src_mask = first_mask(policy->src_len);
+	policy->dst_mask = first_mask(policy->dst_len);
 	policy->sport = selector->sport;
 	policy->sport_mask = selector->sport_mask;
 	policy->dport = selector->dport;
@@ -102,7 +113,7 @@ static void add(struct ipsec_policies *policies, enum ipsec_check check,
 	if (total < IPSEC_POLICIES_MAX)
 		to = extend(&policies->table[check]);
 	if (to)
-		*to = *policy;
+		memcpy(to, policy, sizeof(*to)); /* padding and all */
 	else
 		policies->unknown = true;
 }
@@ -163,6 +174,9 @@ void ipsec_policies_free(struct ipsec_policies *policies)
 /* __xfrm4_selector_match() and __xfrm6_selector_match(), but for the device */
 static bool matches_addresses(const struct ipsec_policy *policy, const struct tuple *packet)
 {
+	if ((packet->dst.word[0] ^ policy->dst.word[0]) & policy->dst_mask ||
+	    (packet->src.word[0] ^ policy->src.word[0]) & policy->src_mask)
+		return false;
 	return policy->family == packet->family &&
 	       address_in_prefix(&packet->dst, &policy->dst, policy->dst_len) &&
 	       address_in_prefix(&packet->src, &policy->src, policy->src_len) &&
@@ -204,8 +218,7 @@ static bool table_covers(const struct ipsec_table *table, const struct tuple *pa
 bool ipsec_covers(const struct ipsec_policies *policies, const struct tuple *packet,
 		  uint32_t egress)
 {
-	return policies->unknown ||
-	       table_covers(&policies->table[IPSEC_FORWARD], packet, egress) ||
+	return policies->unknown || table_covers(&policies->table[IPSEC_FORWARD], packet, egress) ||
 	       table_covers(&policies->table[IPSEC_OUTPUT], packet, egress);
 }
 

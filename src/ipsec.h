@@ -28,6 +28,8 @@ enum ipsec_check {
 struct ipsec_policy {
 	struct address src; /* prefixes */
 	struct address dst;
+	__be32 src_mask; /* of their first words, where most packets differ */
+	__be32 dst_mask;
 	uint32_t priority; /* the lowest number that matches decides */
 	uint32_t egress;   /* ifindex, 0: any */
 	__be16 sport, sport_mask;

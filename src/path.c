@@ -97,6 +97,8 @@ static int ask_input_route(struct rtnl *rtnl, const struct path_query *query, ui
 	header->rtm_flags = flags;
 	mnl_attr_put(request, RTA_SRC, rtnl_address_len(query->family), &query->src);
 	mnl_attr_put_u32(request, RTA_IIF, ingress);
+	/* Forwarded packets count as uid 0; a question for IPv6 has none otherwise. */
+	mnl_attr_put_u32(request, RTA_UID, 0);
 	mnl_attr_put_u8(request, RTA_IP_PROTO, query->protocol);
 	mnl_attr_put_u16(request, RTA_SPORT, query->sport);
 	mnl_attr_put_u16(request, RTA_DPORT, query->dport);
@@ -248,6 +250,8 @@ enum path_refusal path_resolve(const struct path_context *context, const struct 
 	memset(path, 0, sizeof(*path));
 	if (query->family == AF_INET6 && !forwards_ipv6())
 		return PATH_NOT_FORWARDED;
+	if (rules_per_packet(context->rules, query->family))
+		return PATH_PER_PACKET;
 	if (!topology_receive(&context->topology, &query->segment, &path->reception))
 		return PATH_DEVICE;
 	err = ask_input_route(context->rtnl, query, path->reception.device, 0, &route);

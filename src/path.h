@@ -6,9 +6,11 @@
 #ifndef BPFW_PATH_H
 #define BPFW_PATH_H
 
+#include "ipsec.h"
 #include "link.h"
 #include "neighbour.h"
 #include "rtnl.h"
+#include "rule.h"
 #include "topology.h"
 
 /* What the route says. */
@@ -33,6 +35,7 @@ enum path_refusal {
 	PATH_OK,
 	PATH_LATER,         /* next hop not resolved or not in the FDB: worth another try soon */
 	PATH_NOT_FORWARDED, /* local, broadcast, unreachable, prohibited, rp_filter, ... */
+	PATH_PER_PACKET,    /* a rule or route goes by what a flow's packets differ in */
 	PATH_MULTIPATH,     /* which next hop the kernel takes cannot be asked */
 	PATH_DEVICE,        /* a device is down or of a kind that is left to the stack */
 	PATH_QDISC,         /* the packets would miss a queueing discipline that shapes them */
@@ -42,6 +45,8 @@ struct path_context {
 	struct rtnl *rtnl;
 	struct topology topology;
 	struct neighbours *neighbours;
+	const struct rules *rules;
+	const struct ipsec_policies *policies; /* flows that they cover have no path */
 };
 
 /* What the kernel routes by, as the packet is between destination and source NAT. */

@@ -125,7 +125,7 @@ static void route_event(const struct nlmsghdr *message, const struct rtnl_events
 	rtnl_attributes(message, sizeof(*route), table, RTA_MAX);
 	if (table[RTA_DST] && !rtnl_address(table[RTA_DST], route->rtm_family, &prefix))
 		return;
-	events->route(events->context, route->rtm_family, &prefix, route->rtm_dst_len);
+	events->route(events->context, message, &prefix);
 }
 
 static void netconf_event(const struct nlmsghdr *message, const struct rtnl_events *events)
@@ -181,7 +181,7 @@ void rtnl_read_events(struct rtnl *rtnl, const struct rtnl_events *events)
 		if (len < 0 && errno == EINTR)
 			continue;
 		if (len < 0 && (errno == ENOBUFS || errno == ENOSPC)) {
-			events->everything(events->context, "routing events were lost");
+			events->lost(events->context);
 			continue;
 		}
 		if (len <= 0)

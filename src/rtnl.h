@@ -18,13 +18,14 @@ struct rtnl_events {
 	void (*link)(void *context, const struct nlmsghdr *message);
 	/* RTM_NEWNEIGH or RTM_DELNEIGH */
 	void (*neighbour)(void *context, const struct nlmsghdr *message);
-	/* A route for this prefix came, went or changed. */
-	void (*route)(void *context, uint8_t family, const struct address *prefix,
-		      unsigned int length);
+	/* A route came, went or changed: RTM_NEWROUTE or RTM_DELROUTE, and its prefix. */
+	void (*route)(void *context, const struct nlmsghdr *message, const struct address *prefix);
 	/* Forwarding was switched, of one interface or (ifindex -1) of all. */
 	void (*forwarding)(void *context, int ifindex);
-	/* Rules or next hop objects changed, or events were lost. */
+	/* Rules or next hop objects changed. */
 	void (*everything)(void *context, const char *why);
+	/* Events were lost. */
+	void (*lost)(void *context);
 	void *context;
 };
 
@@ -46,7 +47,7 @@ int rtnl_events_fd(const struct rtnl *rtnl);
  */
 int rtnl_request(struct rtnl *rtnl, struct nlmsghdr *request, mnl_cb_t callback, void *data);
 
-/* Read all events that are waiting. Lost events end in events->everything(). */
+/* Read all events that are waiting. Lost events end in events->lost(). */
 void rtnl_read_events(struct rtnl *rtnl, const struct rtnl_events *events);
 
 /* Attribute helpers: `table` has max + 1 entries, absent ones are NULL. */

@@ -48,15 +48,36 @@ void rules_learn(struct rules *rules, const struct nlmsghdr *message)
 		rules->ipv6 = rules->ipv6 || goes_by_packet(message, header);
 }
 
-static int dump_one(const struct nlmsghdr *message, void *data)
+bool rules_learn_route(struct rules *rules, const struct nlmsghdr *message)
+{
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+
+	if (rules->routes)
+		return false;
+	/* A cached route (RTM_F_CLONED) is no decision, and IPv6 routes by TOS with rules only. */
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*route))
+		rules->routes = true;
+	else if (route->rtm_family == AF_INET && !(route->rtm_flags & RTM_F_CLONED))
+		rules->routes = route->rtm_tos;
+	return rules->routes;
+}
+
+static int dump_rule(const struct nlmsghdr *message, void *data)
 {
 	if (message->nlmsg_type == RTM_NEWRULE)
 		rules_learn(data, message);
 	return MNL_CB_OK;
 }
 
+static int dump_route(const struct nlmsghdr *message, void *data)
+{
+	if (message->nlmsg_type == RTM_NEWROUTE)
+		rules_learn_route(data, message);
+	return MNL_CB_OK;
+}
+
 /* A kernel without policy routing has no rules to list. */
-static int dump(struct rules *rules, struct rtnl *rtnl)
+static int dump_rules(struct rules *rules, struct rtnl *rtnl)
 {
 	char buffer[256];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
@@ -65,8 +86,20 @@ static int dump(struct rules *rules, struct rtnl *rtnl)
 	request->nlmsg_type = RTM_GETRULE;
 	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	mnl_nlmsg_put_extra_header(request, sizeof(struct fib_rule_hdr));
-	err = rtnl_request(rtnl, request, dump_one, rules);
+	err = rtnl_request(rtnl, request, dump_rule, rules);
 	return err == -EOPNOTSUPP ? 0 : err;
+}
+
+static int dump_routes(struct rules *rules, struct rtnl *rtnl)
+{
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct rtmsg *header = mnl_nlmsg_put_extra_header(request, sizeof(*header));
+
+	request->nlmsg_type = RTM_GETROUTE;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	header->rtm_family = AF_INET;
+	return rtnl_request(rtnl, request, dump_route, rules);
 }
 
 int rules_dump(struct rules *rules, struct rtnl *rtnl)
@@ -74,8 +107,9 @@ int rules_dump(struct rules *rules, struct rtnl *rtnl)
 	int err = -EINTR;
 
 	for (int tries = 0; err == -EINTR && tries < DUMP_TRIES; tries++) {
-		memset(rules, 0, sizeof(*rules));
-		err = dump(rules, rtnl);
+		rules->ipv4 = false;
+		rules->ipv6 = false;
+		err = dump_rules(rules, rtnl);
 	}
 	if (err) {
 		rules->ipv4 = true;
@@ -84,7 +118,20 @@ int rules_dump(struct rules *rules, struct rtnl *rtnl)
 	return err;
 }
 
+int rules_dump_routes(struct rules *rules, struct rtnl *rtnl)
+{
+	int err = -EINTR;
+
+	for (int tries = 0; err == -EINTR && tries < DUMP_TRIES; tries++) {
+		rules->routes = false;
+		err = dump_routes(rules, rtnl);
+	}
+	if (err)
+		rules->routes = true;
+	return err;
+}
+
 bool rules_per_packet(const struct rules *rules, uint8_t family)
 {
-	return family == AF_INET ? rules->ipv4 : rules->ipv6;
+	return family == AF_INET ? rules->ipv4 || rules->routes : rules->ipv6;
 }

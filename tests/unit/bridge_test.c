@@ -624,19 +624,22 @@ static void hear(void *context, const struct nlmsghdr *message)
 	changes += bridges_event(&bridges, message);
 }
 
-static void hear_route(void *context, uint8_t family, const struct address *prefix,
-		       unsigned int length)
+static void hear_route(void *context, const struct nlmsghdr *message, const struct address *prefix)
 {
 	(void)context;
-	(void)family;
+	(void)message;
 	(void)prefix;
-	(void)length;
 }
 
 static void hear_forwarding(void *context, int ifindex)
 {
 	(void)context;
 	(void)ifindex;
+}
+
+static void hear_lost(void *context)
+{
+	(void)context;
 }
 
 static void hear_everything(void *context, const char *why)
@@ -654,6 +657,7 @@ static unsigned int read_changes(void)
 		.route = hear_route,
 		.forwarding = hear_forwarding,
 		.everything = hear_everything,
+		.lost = hear_lost,
 	};
 
 	changes = 0;
