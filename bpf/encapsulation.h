@@ -90,12 +90,11 @@ static __always_inline __be16 link_word(const struct packet *p, const struct bpf
 	return link[i];
 }
 
-/* What follows the MACs and the first EtherType. */
-static __always_inline void xdp_write_encapsulation(const struct packet *p,
+/* What follows the MACs and the first EtherType; `out` is where `link` is to stand. */
+static __always_inline void xdp_write_encapsulation(const struct packet *p, __be16 *out,
 						    const struct bpfw_action *action, __u32 class)
 {
 	const __be16 *link = (const void *)action->link;
-	__be16 *out = p->data;
 
 	for (__u32 i = ETH_HLEN / 2; i < LINK_HEADER_MAX / 2; i += 2) {
 		if (action->link_len <= i * 2 || (void *)(out + i + 2) > p->data_end)
@@ -155,15 +154,15 @@ static __always_inline void switch_write_tag(const struct packet *p,
 static __always_inline void switch_write(const struct packet *p, const struct bpfw_action *action,
 					 const struct link_out *out, __u32 class)
 {
+	const __be16 *link = (const void *)action->link;
 	__be16 *macs = p->data + (out->prefix & 7), *rest = macs + ((out->gap & 7) / 2);
 
-	for (__u32 i = 0; i < LINK_HEADER_MAX / 2; i++) {
-		__be16 *to = i < ETH_ALEN ? macs : rest;
-
-		if (action->link_len <= i * 2 || (void *)(to + i + 1) > p->data_end)
-			break;
-		to[i] = link_word(p, action, i, class);
-	}
+	if ((void *)(rest + ETH_HLEN / 2) > p->data_end)
+		return;
+	for (int i = 0; i < ETH_ALEN; i++)
+		macs[i] = link[i];
+	rest[ETH_ALEN] = link[ETH_ALEN];
+	xdp_write_encapsulation(p, rest, action, class);
 	switch_write_tag(p, action);
 }
 
@@ -334,7 +333,7 @@ static __always_inline void link_write(const struct packet *p, const struct bpfw
 		return;
 	to[ETH_ALEN] = link[ETH_ALEN];
 	if (out->len > ETH_HLEN)
-		xdp_write_encapsulation(p, action, action->pcp_at ? packet_class(p, v6) : 0);
+		xdp_write_encapsulation(p, to, action, action->pcp_at ? packet_class(p, v6) : 0);
 }
 
 #endif /* BPFW_ENCAPSULATION_H */

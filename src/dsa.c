@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,11 +14,12 @@
 static const struct {
 	const char *name;
 	uint8_t tag;
+	uint8_t ports; /* that it can name on the way out */
 } formats[] = {
-	{ "mtk", SWITCH_TAG_MTK },
-	{ "qca", SWITCH_TAG_QCA },
-	{ "gswip", SWITCH_TAG_GSWIP },
-	{ "gwsip", SWITCH_TAG_GSWIP }, /* so spelt by older kernels */
+	{ "mtk", SWITCH_TAG_MTK, 6 },
+	{ "qca", SWITCH_TAG_QCA, 7 },
+	{ "gswip", SWITCH_TAG_GSWIP, 6 },
+	{ "gwsip", SWITCH_TAG_GSWIP, 6 }, /* so spelt by older kernels */
 };
 
 const char *dsa_tag_name(uint8_t tag)
@@ -28,15 +30,16 @@ const char *dsa_tag_name(uint8_t tag)
 	return "unknown";
 }
 
-static uint8_t parse_format(const char *text)
+/* The format by its name, if it can name the port. */
+static uint8_t parse_format(const char *text, unsigned long port)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(formats); i++)
 		if (!strcmp(text, formats[i].name))
-			return formats[i].tag;
+			return port < formats[i].ports ? formats[i].tag : SWITCH_TAG_NONE;
 	return SWITCH_TAG_NONE;
 }
 
-static uint8_t read_format(uint32_t conduit)
+static uint8_t read_format(uint32_t conduit, unsigned long port)
 {
 	char name[IF_NAMESIZE], path[64], text[32] = "";
 	_cleanup_close_ int fd = -1;
@@ -50,20 +53,23 @@ static uint8_t read_format(uint32_t conduit)
 	if (len <= 0)
 		return SWITCH_TAG_NONE;
 	text[strcspn(text, "\n")] = '\0';
-	return parse_format(text);
+	return parse_format(text, port);
 }
 
 void dsa_identify(struct link *link, const char *port_name)
 {
-	unsigned int port;
-	char rest;
+	unsigned long port;
+	char *end;
 
 	/* Before Linux 6.0 a user port has no kind; other devices with one below have. */
 	if (!link->lower || link->lower == link->ifindex ||
 	    (link->kind[0] && !link_is(link, "dsa")))
 		return;
-	if (sscanf(port_name, "p%2u%c", &port, &rest) != 1 || port >= SWITCH_PORTS)
+	if (port_name[0] != 'p' || port_name[1] < '0' || port_name[1] > '9')
 		return;
-	link->switch_tag = read_format(link->lower);
+	port = strtoul(port_name + 1, &end, 10);
+	if (*end || port >= SWITCH_PORTS)
+		return;
+	link->switch_tag = read_format(link->lower, port);
 	link->switch_port = (uint8_t)port;
 }

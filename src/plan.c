@@ -292,6 +292,15 @@ static void use_port(struct walk *walk, const struct link *link)
 		snprintf(row->note, sizeof(row->note), "TC (%s): %s", kind_of(link), why_tc);
 }
 
+/* What was named before has the switch's port attached by itself, or its conduit at TC. */
+static bool is_taken(const struct plan *plan, const struct link *user, const struct link *conduit)
+{
+	const struct plan_port *own = plan_find_port(plan, user->ifindex);
+	const struct plan_port *below = plan_find_port(plan, conduit->ifindex);
+
+	return (own && !own->conduit) || (below && below->hook == HOOK_TC);
+}
+
 /* The switch's port itself is a port of ours too: packets and flows go by its name. */
 static void use_switch_port(struct walk *walk, const struct link *user)
 {
@@ -301,6 +310,11 @@ static void use_switch_port(struct walk *walk, const struct link *user)
 	if (walk->probes->unfit_for_xdp &&
 	    walk->probes->unfit_for_xdp(walk->probes->context, user)) {
 		leave_out(walk, "the switch is new here: start bpfw again to have XDP");
+		return;
+	}
+	if (is_taken(walk->plan, user, conduit)) {
+		leave_out(walk, "'%s' or '%s' was named before, and not for XDP at the switch",
+			  user->name, conduit->name);
 		return;
 	}
 	use_port(walk, conduit);

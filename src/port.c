@@ -544,15 +544,24 @@ static int show_port(const struct plan_port *planned, struct datapath *datapath)
 	return err;
 }
 
-/* A switch's port is attached as its conduit is, which comes before it in the plan. */
-static int stand_behind(struct ports *ports, struct port *port)
+static enum attach_mode mode_behind(struct ports *ports, const struct port *port)
 {
 	const struct port *conduit = ports_find(ports, port->conduit);
 
-	if (!conduit || conduit->mode == ATTACH_NONE)
-		return -ENODEV;
-	port->mode = conduit->mode;
-	return 0;
+	return conduit ? conduit->mode : ATTACH_NONE;
+}
+
+/* A switch's port is attached as its conduit is, which comes before it in the plan. */
+static int stand_behind(struct ports *ports, struct port *port)
+{
+	int err = lock_port(port);
+
+	if (err == -EADDRINUSE)
+		return refuse_second(ports, port);
+	if (err)
+		return err;
+	port->mode = mode_behind(ports, port);
+	return port->mode == ATTACH_NONE ? -ENODEV : 0;
 }
 
 static int add_port(struct ports *ports, const struct plan_port *planned, struct datapath *datapath,
@@ -664,6 +673,8 @@ static void refresh_port(struct port *port, const struct plan_port *planned,
 {
 	memcpy(port->name, planned->name, sizeof(port->name));
 	memcpy(port->interface, planned->interface, sizeof(port->interface));
+	if (port->switched && !planned->switched.tag)
+		datapath_clear_conduit(datapath, port->ifindex);
 	port->switched = planned->switched.tag;
 	show_port(planned, datapath);
 }
@@ -678,6 +689,8 @@ static bool add_ports(struct ports *ports, struct datapath *datapath, const stru
 
 		if (port) {
 			refresh_port(port, planned, datapath);
+			if (port->conduit)
+				port->mode = mode_behind(ports, port);
 			continue;
 		}
 		changed = true;

@@ -338,6 +338,8 @@ static enum transmission_refusal use_port(const struct descent *way, bool at_tc,
 	}
 	if (!conduit)
 		return TRANSMISSION_DEVICE;
+	if (!is_plain_queue(conduit->qdisc))
+		to->shaped = true;
 	to->segment.port = port->ifindex;
 	to->egress = conduit->ifindex;
 	return TRANSMISSION_OK;

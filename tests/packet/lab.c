@@ -236,7 +236,7 @@ static void read_exits(const struct lab *lab, uint64_t exits[EXIT_REASONS])
 			exits[i] += counters[cpu].count[i];
 }
 
-void lab_open(struct lab *lab, bool detect_partial)
+static void open_lab(struct lab *lab, bool detect_partial, bool switched)
 {
 	const struct datapath_config config = {
 		.max_flows = 4096,
@@ -244,6 +244,7 @@ void lab_open(struct lab *lab, bool detect_partial)
 		.detect_partial = detect_partial,
 		.want_xdp = true,
 		.want_tc = true,
+		.switched = switched,
 	};
 	int err;
 
@@ -262,6 +263,16 @@ void lab_open(struct lab *lab, bool detect_partial)
 	set_ports(lab);
 	lab_heartbeat(lab);
 	read_exits(lab, lab->exits);
+}
+
+void lab_open(struct lab *lab, bool detect_partial)
+{
+	open_lab(lab, detect_partial, false);
+}
+
+void lab_open_switched(struct lab *lab)
+{
+	open_lab(lab, false, true);
 }
 
 void lab_close(struct lab *lab)
@@ -460,7 +471,7 @@ struct segment lab_segment(const struct lab *lab, const struct lab_flow *flow)
 {
 	const struct encapsulation *link = &flow->link_in;
 	struct segment segment = {
-		.port = lab->side[flow->ingress].ifindex,
+		.port = flow->user_port ? flow->user_port : lab->side[flow->ingress].ifindex,
 		.session = htons(link->session),
 	};
 
@@ -479,6 +490,7 @@ static struct bpfw_action make_action(const struct lab *lab, const struct lab_fl
 		.mtu = flow->mtu,
 		.verdict = flow->verdict,
 		.wscale = flow->wscale,
+		.switch_egress = flow->switch_egress,
 		.last_seen = lab_jiffies(lab),
 	};
 

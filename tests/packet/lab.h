@@ -59,6 +59,8 @@ struct lab_flow {
 	struct encapsulation link_out;
 	uint8_t pcp_tag; /* which outgoing tag's priority is set: 1 the outermost, 0 none */
 	uint32_t pcp;
+	uint32_t user_port;    /* ifindex in the key where the ingress is a conduit, else 0 */
+	uint8_t switch_egress; /* as in struct bpfw_action */
 };
 
 enum lab_verdict {
@@ -89,6 +91,9 @@ struct lab_outcome {
 
 /* Enter a namespace and load. Skips the whole program where that cannot be done. */
 void lab_open(struct lab *lab, bool detect_partial);
+
+/* The same with the XDP program that knows the tags of switches. */
+void lab_open_switched(struct lab *lab);
 void lab_close(struct lab *lab);
 
 /* Have frames travel: set all interfaces up. The namespace stays silent by itself. */

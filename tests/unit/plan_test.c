@@ -128,6 +128,17 @@ static void make_for(const char *name, enum hook hook)
 	make();
 }
 
+/* The port `number` of a switch */
+static struct link *add_user(uint32_t ifindex, const char *name, uint32_t conduit, uint8_t number)
+{
+	struct link *link = add(ifindex, name, "dsa");
+
+	link->lower = conduit;
+	link->switch_tag = SWITCH_TAG_MTK;
+	link->switch_port = number;
+	return link;
+}
+
 /* Row `i`: interface, path with '>' between the names, mode, a part of the note. */
 static void expect_row(size_t i, const char *path, uint8_t mode, const char *note)
 {
@@ -272,12 +283,20 @@ static void test_pppoe(void **state)
 	expect_only("pppoe-wan>eth1.7>eth1", PLAN_TC, "");
 	make_for("ppp1", HOOK_TC);
 	expect_only("ppp1>eth1", PLAN_TC, "");
+	assert_false(plan.port[0].bare);
+	/* No PPPoE, or a session whose wire is not known: what comes out of the device itself */
 	make_for("modem", HOOK_TC);
-	expect_only("modem", PLAN_LEFT_OUT, "without a PPPoE session");
+	expect_only("modem", PLAN_TC, "");
+	assert_true(plan.port[0].bare);
 	make_for("stale", HOOK_TC);
-	expect_only("stale", PLAN_LEFT_OUT, "without a PPPoE session");
-	/* The session may come: no reason to give up. */
+	expect_only("stale", PLAN_TC, "");
+	assert_true(plan.port[0].bare);
 	assert_int_equal(plan_check(&plan, &options), 0);
+	/* The wire has come. */
+	add(99, "eth2", "veth");
+	make_for("stale", HOOK_TC);
+	expect_only("stale>eth2", PLAN_TC, "");
+	assert_false(plan.port[0].bare);
 }
 
 /* ---- Hooks ------------------------------------------------------------------- */
@@ -452,10 +471,12 @@ static void test_left_out(void **state)
 		{ "vrf", ARPHRD_ETHER, 0, "VRF" },
 		{ "dummy", ARPHRD_ETHER, 0, "dummy" },
 		{ "ifb", ARPHRD_ETHER, 0, "ifb" },
-		{ "wireguard", ARPHRD_NONE, 0, "without a link-layer header (wireguard)" },
-		{ "tun", ARPHRD_NONE, 0, "without a link-layer header (tun)" },
-		{ "ipip", ARPHRD_TUNNEL, 0, "without a link-layer header (ipip)" },
-		{ "", ARPHRD_INFINIBAND, 0, "without a link-layer header (hardware)" },
+		{ "ipip", ARPHRD_TUNNEL, 0, "a tunnel (ipip)" },
+		{ "gre", ARPHRD_IPGRE, 0, "a tunnel (gre)" },
+		{ "sit", ARPHRD_SIT, 0, "a tunnel (sit)" },
+		{ "ip6tnl", ARPHRD_TUNNEL6, 0, "a tunnel (ip6tnl)" },
+		{ "xfrm", ARPHRD_NONE, 0, "only the stack knows" },
+		{ "", ARPHRD_INFINIBAND, 0, "only the stack knows" },
 	};
 
 	(void)state;
@@ -478,6 +499,298 @@ static void test_left_out(void **state)
 		expect_row(1, "lan0", PLAN_XDP, "");
 		assert_int_equal(plan_check(&plan, &options), 0);
 	}
+}
+
+/* ---- Devices without a link layer --------------------------------------------- */
+
+static void check_bare(uint32_t ifindex, enum hook hook, const char *note)
+{
+	const char *name = device[ifindex].name;
+
+	make_for(name, hook);
+	expect_only(name, PLAN_TC, note);
+	expect_port(0, ifindex, HOOK_TC);
+	assert_true(plan.port[0].bare);
+	assert_false(plan.port[0].strips_vlans);
+	assert_false(plan.auto_is_tc);
+	assert_false(plan.only_wires);
+	assert_int_equal(plan_check(&plan, &options), 0);
+}
+
+static void test_bare(void **state)
+{
+	static const struct {
+		const char *kind;
+		uint16_t type;
+	} kinds[] = { { "wireguard", ARPHRD_NONE }, { "tun", ARPHRD_NONE }, { "ppp", ARPHRD_PPP } };
+
+	(void)state;
+	add(3, "lan0", "veth");
+	add(4, "red", "vrf");
+	memset(strips, true, sizeof(strips));
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		add(2, "dev", kinds[i].kind)->type = kinds[i].type;
+		check_bare(2, HOOK_TC, "");
+		check_bare(2, HOOK_XDP, "no Ethernet header");
+		check_bare(2, HOOK_XDPGENERIC, "no Ethernet header");
+		check_bare(2, HOOK_AUTO, "no Ethernet header");
+		/* The others keep XDP. */
+		name_interface("lan0", HOOK_AUTO);
+		make();
+		expect_row(1, "lan0", PLAN_XDP, "");
+		expect_port(1, 3, HOOK_AUTO);
+		assert_false(plan.port[1].bare);
+		assert_false(plan.auto_is_tc);
+		device[2].master = 4;
+		check_bare(2, HOOK_TC, "");
+		remove_device(2);
+	}
+	/* The other mode of a tun device has frames. */
+	add(2, "tap0", "tun");
+	make_for("tap0", HOOK_XDP);
+	expect_only("tap0", PLAN_XDP, "");
+	assert_false(plan.port[0].bare);
+}
+
+/* ---- Ports of a switch ---------------------------------------------------------- */
+
+/* Port `i` of the plan is the conduit, with these ports of its switch and no others. */
+static void expect_conduit(size_t i, uint32_t ifindex, enum hook hook, const uint32_t user[])
+{
+	const struct plan_port *port = &plan.port[i];
+
+	expect_port(i, ifindex, hook);
+	assert_int_equal(port->conduit, 0);
+	assert_int_equal(port->switched.tag, SWITCH_TAG_MTK);
+	assert_memory_equal(port->switched.user, user, sizeof(port->switched.user));
+	assert_true(plan.switched);
+}
+
+static void expect_user(size_t i, uint32_t ifindex, enum hook hook, uint32_t conduit)
+{
+	const struct bpfw_conduit none = { 0 };
+
+	expect_port(i, ifindex, hook);
+	assert_int_equal(plan.port[i].conduit, conduit);
+	assert_memory_equal(&plan.port[i].switched, &none, sizeof(none));
+	assert_false(plan.port[i].bare);
+}
+
+static void test_switch(void **state)
+{
+	const uint32_t one[SWITCH_PORTS] = { [1] = 3 }, both[SWITCH_PORTS] = { [0] = 4, [1] = 3 };
+
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan1", 2, 1);
+	add_user(4, "lan0", 2, 0);
+	make_for("lan1", HOOK_XDP);
+	assert_int_equal(plan.rows, 1);
+	expect_row(0, "lan1>eth0", PLAN_XDP, "port 1 behind the switch, tag mtk");
+	assert_int_equal(plan.ports, 2);
+	expect_conduit(0, 2, HOOK_XDP, one);
+	expect_user(1, 3, HOOK_XDP, 2);
+	assert_true(plan.only_wires);
+	assert_int_equal(plan_check(&plan, &options), 0);
+	make_for("lan1", HOOK_XDPGENERIC);
+	expect_row(0, "lan1>eth0", PLAN_XDPGENERIC, "port 1 behind the switch, tag mtk");
+	expect_conduit(0, 2, HOOK_XDPGENERIC, one);
+	expect_user(1, 3, HOOK_XDPGENERIC, 2);
+	name_interface("lan0", HOOK_XDPGENERIC);
+	make();
+	assert_int_equal(plan.ports, 3);
+	expect_row(1, "lan0>eth0", PLAN_XDPGENERIC, "port 0 behind the switch, tag mtk");
+	expect_conduit(0, 2, HOOK_XDPGENERIC, both);
+	expect_user(2, 4, HOOK_XDPGENERIC, 2);
+	/* Named by itself, the conduit has no ports of ours behind it. */
+	make_for("eth0", HOOK_XDP);
+	expect_only("eth0", PLAN_XDP, "");
+	assert_int_equal(plan.port[0].switched.tag, SWITCH_TAG_NONE);
+	assert_false(plan.switched);
+}
+
+static void test_switch_formats(void **state)
+{
+	static const struct {
+		uint8_t tag;
+		const char *note;
+	} formats[] = {
+		{ SWITCH_TAG_MTK, "tag mtk" },
+		{ SWITCH_TAG_QCA, "tag qca" },
+		{ SWITCH_TAG_GSWIP, "tag gswip" },
+	};
+
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan7", 2, 7);
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		device[3].switch_tag = formats[i].tag;
+		make_for("lan7", HOOK_XDP);
+		expect_row(0, "lan7>eth0", PLAN_XDP, formats[i].note);
+		assert_int_equal(plan.port[0].switched.tag, formats[i].tag);
+		assert_int_equal(plan.port[0].switched.user[7], 3);
+	}
+	/* A format that is not known, and a conduit that is not */
+	device[3].switch_tag = SWITCH_TAG_NONE;
+	make_for("lan7", HOOK_XDP);
+	expect_only("lan7", PLAN_TC, "behind XDP");
+	device[3].switch_tag = SWITCH_TAG_MTK;
+	device[3].lower = 77;
+	make_for("lan7", HOOK_XDP);
+	expect_only("lan7", PLAN_TC, "behind XDP");
+	assert_false(plan.switched);
+}
+
+/* At TC the kernel has taken the tag off already: the switch's port is one as any other. */
+static void test_switch_at_tc(void **state)
+{
+	static const enum hook hooks[] = { HOOK_TC, HOOK_AUTO };
+
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan1", 2, 1);
+	add(4, "wan0", "veth");
+	for (size_t i = 0; i < 2; i++) {
+		bool automatic = hooks[i] == HOOK_AUTO;
+
+		make_for("lan1", hooks[i]);
+		expect_only("lan1", PLAN_TC, automatic ? "behind XDP" : "");
+		expect_user(0, 3, HOOK_TC, 0);
+		assert_false(plan.switched);
+		name_interface("wan0", HOOK_AUTO);
+		make();
+		expect_row(1, "wan0", automatic ? PLAN_TC : PLAN_XDP,
+			   automatic ? "as for all" : "");
+		assert_int_equal(plan.auto_is_tc, automatic);
+	}
+}
+
+static void test_switch_bridged(void **state)
+{
+	const uint32_t user[SWITCH_PORTS] = { [1] = 3, [2] = 4, [5] = 8 };
+
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan1", 2, 1)->master = 5;
+	add_user(4, "lan2", 2, 2)->master = 5;
+	add(5, "br-lan", "bridge");
+	add_port(6, "ap0", "veth", 5);
+	add_vlan(7, "br-lan.7", 5, 7);
+	add_user(8, "wan", 2, 5);
+	add_vlan(9, "wan.9", 8, 9);
+	add_ppp(10, "pppoe-wan", 9);
+	make_for("br-lan.7", HOOK_XDP);
+	name_interface("pppoe-wan", HOOK_XDP);
+	make();
+	assert_int_equal(plan.rows, 4);
+	expect_row(0, "br-lan.7>br-lan>lan1>eth0", PLAN_XDP, "port 1 behind the switch");
+	expect_row(1, "br-lan.7>br-lan>lan2>eth0", PLAN_XDP, "port 2 behind the switch");
+	expect_row(2, "br-lan.7>br-lan>ap0", PLAN_XDP, "the peer writes them");
+	expect_row(3, "pppoe-wan>wan.9>wan>eth0", PLAN_XDP, "port 5 behind the switch");
+	assert_int_equal(plan.ports, 5);
+	expect_conduit(0, 2, HOOK_XDP, user);
+	expect_user(1, 3, HOOK_XDP, 2);
+	expect_user(2, 4, HOOK_XDP, 2);
+	expect_user(3, 6, HOOK_XDP, 0);
+	expect_user(4, 8, HOOK_XDP, 2);
+	/* What is above a port of the switch is above no other, nor above the conduit. */
+	assert_int_equal(plan.port[0].receives.macs, 1);
+	assert_int_equal(plan.port[1].receives.macs, 3);
+	assert_int_equal(plan.port[4].receives.macs, 2);
+	assert_memory_equal(plan.port[4].receives.mac[0], device[8].mac, 6);
+	/* Only one of the hooks meets the tags. */
+	make_for("br-lan.7", HOOK_TC);
+	assert_int_equal(plan.rows, 3);
+	expect_row(0, "br-lan.7>br-lan>lan1", PLAN_TC, "");
+	expect_user(0, 3, HOOK_TC, 0);
+	assert_false(plan.switched);
+}
+
+/* Frames from the switch have VLAN tags as well, which must come with them. */
+static void test_switch_strips(void **state)
+{
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan1", 2, 1);
+	strips[2] = true;
+	make_for("lan1", HOOK_XDP);
+	expect_only("lan1>eth0", PLAN_LEFT_OUT, "ethtool -K eth0 rxvlan off");
+	assert_false(plan.switched);
+	assert_int_equal(plan_check(&plan, &options), -ENODEV);
+	options.rxvlan_off = true;
+	make();
+	expect_row(0, "lan1>eth0", PLAN_XDP, "port 1 behind the switch");
+	assert_true(plan.port[0].strips_vlans);
+	assert_false(plan.port[1].strips_vlans);
+	assert_true(plan.switched);
+}
+
+/* The program that is loaded knows no tags, and cannot be exchanged. */
+static void test_switch_is_new(void **state)
+{
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan1", 2, 1);
+	add(4, "wan0", "veth");
+	unfit[3] = true;
+	make_for("lan1", HOOK_XDP);
+	expect_only("lan1>eth0", PLAN_LEFT_OUT, "start bpfw again");
+	assert_false(plan.switched);
+	name_interface("wan0", HOOK_XDP);
+	make();
+	expect_row(1, "wan0", PLAN_XDP, "");
+	make_for("lan1", HOOK_TC);
+	expect_only("lan1", PLAN_TC, "");
+}
+
+static void test_switch_captured(void **state)
+{
+	(void)state;
+	add(2, "eth0", "")->master = 5;
+	add_user(3, "lan1", 2, 1);
+	add_user(4, "lan2", 2, 2)->master = 5;
+	add(5, "bond0", "bond");
+	make_for("lan1", HOOK_XDP);
+	expect_only("lan1>eth0", PLAN_LEFT_OUT, "name 'bond0'");
+	device[2].master = 0;
+	make_for("lan2", HOOK_XDP);
+	expect_only("lan2", PLAN_LEFT_OUT, "name 'bond0'");
+	assert_false(plan.switched);
+}
+
+/* The first that says something counts, and nothing is shown at the conduit that is not there. */
+static void test_switch_two_hooks(void **state)
+{
+	const uint32_t user[SWITCH_PORTS] = { [2] = 4 };
+	const struct plan_port *lan1;
+
+	(void)state;
+	add(2, "eth0", "");
+	add_user(3, "lan1", 2, 1)->master = 5;
+	add_user(4, "lan2", 2, 2)->master = 5;
+	add(5, "br-lan", "bridge");
+	make_for("lan1", HOOK_TC);
+	name_interface("br-lan", HOOK_XDP);
+	make();
+	lan1 = plan_find_port(&plan, 3);
+	assert_non_null(lan1);
+	assert_int_equal(lan1->hook, HOOK_TC);
+	assert_int_equal(lan1->conduit, 0);
+	assert_memory_equal(plan_find_port(&plan, 2)->switched.user, user, sizeof(user));
+	assert_int_not_equal(plan.row[1].port, 2);
+	/* The other way round both are at XDP. */
+	make_for("br-lan", HOOK_XDP);
+	name_interface("lan1", HOOK_TC);
+	make();
+	expect_row(2, "lan1", PLAN_XDP, "the port of 'br-lan' too");
+	expect_user(1, 3, HOOK_XDP, 2);
+	/* TC at the conduit comes before the tags are read. */
+	make_for("eth0", HOOK_TC);
+	name_interface("lan1", HOOK_XDP);
+	make();
+	expect_port(0, 2, HOOK_TC);
+	assert_false(plan.switched);
+	assert_int_not_equal(plan.row[1].port, 2);
 }
 
 static void test_captured(void **state)
@@ -551,12 +864,12 @@ static void test_automatic(void **state)
 	expect_row(1, "eth0", PLAN_TC, "");
 	expect_row(2, "br-lan>lan1", PLAN_TC, "");
 	expect_row(3, "bond0", PLAN_TC, "");
-	expect_row(4, "wg0", PLAN_LEFT_OUT, "link-layer header");
+	expect_row(4, "wg0", PLAN_TC, "");
 	expect_row(5, "eth0.8>eth0", PLAN_TC, "the port of 'eth0' too");
 	expect_row(6, "still", PLAN_LEFT_OUT, "forwarding is off");
 	expect_row(7, "red", PLAN_LEFT_OUT, "VRF");
 	expect_row(8, "inred", PLAN_TC, "");
-	assert_int_equal(plan.ports, 4);
+	assert_int_equal(plan.ports, 5);
 	assert_int_equal(plan_check(&plan, &options), 0);
 	/* A device may have that name: it is not meant. */
 	add(12, "auto", "veth");
@@ -687,6 +1000,15 @@ static void test_equal(void **state)
 	add_port(30, "p", "veth", 2);
 	make();
 	assert_false(plan_equal(&before, &plan));
+	/* The same port of a switch at another place */
+	add_user(31, "lan1", 30, 1);
+	make_for("lan1", HOOK_XDP);
+	before = plan;
+	make();
+	assert_true(plan_equal(&before, &plan));
+	device[31].switch_port = 2;
+	make();
+	assert_false(plan_equal(&before, &plan));
 }
 
 static void test_wires(void **state)
@@ -718,6 +1040,23 @@ static void test_wires(void **state)
 	expect_only("lan0", PLAN_TC, "start bpfw again");
 }
 
+/* A conduit stands before the ports of its switch, and is told of each, or of a namesake. */
+static void check_conduits(void)
+{
+	for (size_t i = 0; i < plan.ports; i++) {
+		const struct plan_port *port = &plan.port[i];
+		const struct plan_port *conduit = plan_find_port(&plan, port->conduit);
+
+		assert_int_equal(!conduit, !port->conduit);
+		if (!conduit)
+			continue;
+		assert_true(plan.switched);
+		assert_true(conduit < port);
+		assert_true(conduit->switched.tag);
+		assert_true(conduit->switched.user[device[port->ifindex].switch_port]);
+	}
+}
+
 /* Devices as no kernel would have them: loops, missing ends, anything above anything. */
 static void test_random(void **state)
 {
@@ -738,6 +1077,9 @@ static void test_random(void **state)
 			link->master = unit_below(2) ? unit_below(count + 2) : 0;
 			link->lower = unit_below(count + 2);
 			link->vlan.id = (uint16_t)unit_below(3);
+			link->switch_tag = (uint8_t)(unit_below(3) ? 0 : unit_below(4));
+			link->switch_port = (uint8_t)unit_below(SWITCH_PORTS);
+			unfit[i] = !unit_below(8);
 			link->type = unit_below(8) ? ARPHRD_ETHER : ARPHRD_PPP;
 			strips[i] = unit_below(2);
 			forwards[i] = unit_below(4);
@@ -763,6 +1105,7 @@ static void test_random(void **state)
 			else
 				assert_true(plan.row[i].note[0]);
 		}
+		check_conduits();
 	}
 }
 
@@ -782,6 +1125,15 @@ int main(void)
 		test(test_stripping),
 		test(test_stripping_with_consent),
 		test(test_left_out),
+		test(test_bare),
+		test(test_switch),
+		test(test_switch_formats),
+		test(test_switch_at_tc),
+		test(test_switch_bridged),
+		test(test_switch_strips),
+		test(test_switch_is_new),
+		test(test_switch_captured),
+		test(test_switch_two_hooks),
 		test(test_captured),
 		test(test_missing),
 		test(test_automatic),

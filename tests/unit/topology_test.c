@@ -28,6 +28,7 @@ enum {
 	VLAN2,
 	BRIDGE,
 	BRIDGE2,
+	CONDUIT,
 	PPP,
 	VRF,
 	OTHER,
@@ -104,6 +105,17 @@ static struct link *add_ppp(uint32_t ifindex)
 	ppp->mtu = 1492;
 	memset(ppp->mac, 0, sizeof(ppp->mac));
 	return ppp;
+}
+
+/* Port `number` of the switch behind the conduit */
+static struct link *add_user(uint32_t ifindex, uint8_t tag, uint8_t number)
+{
+	struct link *user = add(ifindex, "dsa");
+
+	user->lower = CONDUIT;
+	user->switch_tag = tag;
+	user->switch_port = number;
+	return user;
 }
 
 static void add_session(uint32_t ppp, uint32_t lower, uint16_t id)
@@ -259,6 +271,17 @@ static size_t make_header(const struct segment *segment, uint32_t sender, uint8_
 	return len;
 }
 
+/* XDP sends to the conduit what is to leave by a port of its switch. */
+static void check_egress(const struct transmission *to, bool keep_queues)
+{
+	const struct link *port = at(to->segment.port);
+	bool by_switch = port->switch_tag && !keep_queues;
+
+	assert_int_equal(to->egress, by_switch ? port->lower : port->ifindex);
+	assert_int_equal(to->switch_egress,
+			 by_switch ? port->switch_tag << 4 | port->switch_port : 0);
+}
+
 static struct transmission check_family(uint32_t device, const struct segment *segment,
 					uint32_t sender, uint8_t family, bool keep_queues)
 {
@@ -275,6 +298,7 @@ static struct transmission check_family(uint32_t device, const struct segment *s
 	assert_int_equal(to.tags, !!segment->vlan[0] + !!segment->vlan[1]);
 	assert_int_equal(to.gso_egress, segment->session ? device : 0);
 	assert_true(at(segment->port)->in_path);
+	check_egress(&to, keep_queues);
 	return to;
 }
 
@@ -491,6 +515,7 @@ static void check_bare(uint32_t device, bool taken)
 		assert_int_equal(to.tags, 0);
 		assert_int_equal(to.segment.port, device);
 		assert_int_equal(to.segment.session, 0);
+		check_egress(&to, true);
 	}
 	/* XDP has nothing to give them. */
 	assert_int_equal(topology_send(&topology, device, NULL, AF_INET, false, &to),
@@ -520,6 +545,61 @@ static void test_bare(void **state)
 	/* A session that is not known, or no PPPoE: the ppp device does it all. */
 	add_ppp(PPP);
 	check_bare(PPP, true);
+}
+
+static void check_bare_up(uint32_t port, uint32_t device)
+{
+	static const uint8_t nobody[6];
+	const struct segment segment = wire(port, 0, 0, 0);
+	struct reception reception;
+
+	at(port)->in_path = false;
+	assert_true(topology_receive(&topology, &segment, &reception));
+	assert_int_equal(reception.device, device);
+	assert_memory_equal(reception.mac, nobody, 6);
+	assert_memory_equal(reception.session_mac, nobody, 6);
+	assert_null(reception.vlan);
+	assert_true(at(port)->in_path);
+	/* Nothing stands before IP there. */
+	check_no_way_up(wire(port, Q(10), 0, 0));
+	check_no_way_up(wire(port, AD(10), Q(1), 0));
+	check_no_way_up(wire(port, 0, 0, 1));
+	check_no_way_up(wire(port, Q(10), 0, 1));
+}
+
+/* What comes out of a device without a link layer */
+static void test_bare_up(void **state)
+{
+	static const struct {
+		const char *kind;
+		uint16_t type;
+	} kinds[] = { { "wireguard", ARPHRD_NONE }, { "tun", ARPHRD_NONE }, { "ppp", ARPHRD_PPP } };
+
+	(void)state;
+	add(OTHER, "")->flags |= IFF_NOARP;
+	add(VRF, "vrf");
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		strcpy(at(OTHER)->kind, kinds[i].kind);
+		at(OTHER)->type = kinds[i].type;
+		at(OTHER)->master = 0;
+		check_bare_up(OTHER, OTHER);
+		at(OTHER)->master = VRF;
+		check_bare_up(OTHER, VRF);
+		at(OTHER)->flags &= ~(unsigned int)IFF_LOWER_UP;
+		check_no_way_up(wire(OTHER, 0, 0, 0));
+		at(OTHER)->flags |= IFF_LOWER_UP;
+	}
+	/* Tunnels ask the route that the stack attaches to a packet. */
+	at(OTHER)->type = ARPHRD_TUNNEL;
+	check_no_way_up(wire(OTHER, 0, 0, 0));
+	strcpy(at(OTHER)->kind, "xfrm");
+	at(OTHER)->type = ARPHRD_NONE;
+	check_no_way_up(wire(OTHER, 0, 0, 0));
+	/* A VLAN device on top would have no frames to take. */
+	strcpy(at(OTHER)->kind, "wireguard");
+	at(OTHER)->master = 0;
+	add_vlan(VLAN, OTHER, Q(10));
+	check_bare_up(OTHER, OTHER);
 }
 
 /* No next hop's MAC, and none to do without */
@@ -771,6 +851,86 @@ static void test_filtering_pppoe(void **state)
 	check_no_way_up(wire(LAN, 0, 0, 1));
 }
 
+/* ---- Ports of a switch ------------------------------------------------------------- */
+
+static void test_switch(void **state)
+{
+	const uint32_t needed[] = { LAN };
+
+	(void)state;
+	add(CONDUIT, "");
+	add_user(LAN, SWITCH_TAG_MTK, 0);
+	add_user(LAN2, SWITCH_TAG_MTK, 5);
+	check_both(LAN, wire(LAN, 0, 0, 0), LAN);
+	check_both(LAN2, wire(LAN2, 0, 0, 0), LAN2);
+	check_needed(LAN, wire(LAN, 0, 0, 0), needed, ARRAY_SIZE(needed));
+	assert_true(at(CONDUIT)->in_path);
+	at(LAN2)->switch_tag = SWITCH_TAG_GSWIP;
+	at(LAN2)->switch_port = 7;
+	check_both(LAN2, wire(LAN2, 0, 0, 0), LAN2);
+	at(LAN2)->switch_tag = SWITCH_TAG_QCA;
+	check_both(LAN2, wire(LAN2, 0, 0, 0), LAN2);
+	/* A format that is not known: a port as any other */
+	at(LAN2)->switch_tag = SWITCH_TAG_NONE;
+	check_both(LAN2, wire(LAN2, 0, 0, 0), LAN2);
+	/* The conduit itself is none. */
+	check_both(CONDUIT, wire(CONDUIT, 0, 0, 0), CONDUIT);
+}
+
+static void test_above_switch(void **state)
+{
+	(void)state;
+	add(CONDUIT, "");
+	add_bridge(BRIDGE, OTHER, COLLIDES);
+	add_user(LAN, SWITCH_TAG_QCA, 1)->master = BRIDGE;
+	at(LAN)->bridge_port.forwarding = true;
+	add_vlan(VLAN, BRIDGE, Q(10));
+	learn(BRIDGE, LAN, next_hop, 0);
+	check_both(BRIDGE, wire(LAN, 0, 0, 0), BRIDGE);
+	check_both(VLAN, wire(LAN, Q(10), 0, 0), VLAN);
+	learn(BRIDGE, OTHER, next_hop, 0);
+	check_both(VLAN, wire(OTHER, Q(10), 0, 0), VLAN);
+	add_user(WAN, SWITCH_TAG_QCA, 4);
+	add_vlan(VLAN2, WAN, AD(7));
+	check_both(VLAN2, wire(WAN, AD(7), 0, 0), VLAN2);
+	add_ppp(PPP)->lower = VLAN2;
+	add_session(PPP, VLAN2, 99);
+	check_both(PPP, wire(WAN, AD(7), 0, 99), VLAN2);
+}
+
+static void check_without_conduit(void)
+{
+	check_refused(LAN, false, TRANSMISSION_DEVICE);
+	/* TC leaves by the port, and the kernel knows what to do. */
+	check_family(LAN, &(const struct segment){ .port = LAN }, LAN, AF_INET, true);
+	check_up(wire(LAN, 0, 0, 0), LAN, LAN);
+}
+
+static void test_conduit(void **state)
+{
+	struct transmission to;
+
+	(void)state;
+	add_user(LAN, SWITCH_TAG_MTK, 3);
+	check_without_conduit();
+	at(LAN)->lower = 0; /* of another namespace */
+	check_without_conduit();
+	at(LAN)->lower = CONDUIT;
+	add(CONDUIT, "")->flags &= ~(unsigned int)IFF_UP;
+	check_without_conduit();
+	assert_true(at(CONDUIT)->in_path);
+	at(CONDUIT)->flags |= IFF_UP;
+	check_both(LAN, wire(LAN, 0, 0, 0), LAN);
+	/* The queue that XDP goes past may be the conduit's. */
+	assert_int_equal(topology_send(&topology, LAN, next_hop, AF_INET, false, &to),
+			 TRANSMISSION_OK);
+	assert_false(to.shaped);
+	strcpy(at(CONDUIT)->qdisc, "cake");
+	assert_int_equal(topology_send(&topology, LAN, next_hop, AF_INET, false, &to),
+			 TRANSMISSION_OK);
+	assert_true(to.shaped);
+}
+
 /* ---- Queues ------------------------------------------------------------------------- */
 
 static void shape(uint32_t device, const char *qdisc)
@@ -879,6 +1039,13 @@ static void test_loops(void **state)
 	learn(BRIDGE2, BRIDGE, next_hop, 0);
 	check_no_way_up(wire(BRIDGE, 0, 0, 0));
 	check_refused(BRIDGE, false, TRANSMISSION_DEVICE);
+	/* Ports of a switch that are each other's conduit, and one that is its own */
+	add_user(LAN, SWITCH_TAG_MTK, 1)->lower = LAN2;
+	add_user(LAN2, SWITCH_TAG_MTK, 2)->lower = LAN;
+	add_user(WAN, SWITCH_TAG_MTK, 3)->lower = WAN;
+	check_both(LAN, wire(LAN, 0, 0, 0), LAN);
+	check_both(LAN2, wire(LAN2, 0, 0, 0), LAN2);
+	check_both(WAN, wire(WAN, 0, 0, 0), WAN);
 	/* A session on top of itself */
 	add_ppp(PPP)->lower = PPP;
 	add_session(PPP, PPP, 9);
@@ -899,6 +1066,7 @@ int main(void)
 		TEST(test_vrf),
 		TEST(test_other_masters),
 		TEST(test_bare),
+		TEST(test_bare_up),
 		TEST(test_no_neighbour),
 		TEST(test_bridge),
 		TEST(test_bridge_port),
@@ -911,6 +1079,9 @@ int main(void)
 		TEST(test_filtering_tagged_bridge),
 		TEST(test_filtering_qinq),
 		TEST(test_filtering_pppoe),
+		TEST(test_switch),
+		TEST(test_above_switch),
+		TEST(test_conduit),
 		TEST(test_plain_queues),
 		TEST(test_shapers),
 		TEST(test_shaped_pppoe),
