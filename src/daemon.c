@@ -25,6 +25,7 @@
 #include "path.h"
 #include "port.h"
 #include "pppoe.h"
+#include "privilege.h"
 #include "rtnl.h"
 #include "rule.h"
 #include "util.h"
@@ -625,6 +626,28 @@ static int start(struct daemon *daemon)
 	return 0;
 }
 
+/* Sanitizers need system calls of their own. */
+#if defined(__SANITIZE_ADDRESS__)
+#define FILTERS_SYSTEM_CALLS false
+#else
+#define FILTERS_SYSTEM_CALLS true
+#endif
+
+static void give_up_privileges(const struct options *options)
+{
+	bool sessions = !access("/proc/net/pppoe", F_OK);
+	int err;
+
+	if (options->no_sandbox)
+		return;
+	err = privilege_drop(sessions);
+	if (err)
+		log_warn("cannot give capabilities up: %s", strerror(-err));
+	err = FILTERS_SYSTEM_CALLS ? privilege_filter(sessions) : 0;
+	if (err)
+		log_warn("this kernel does not filter system calls (seccomp): %s", strerror(-err));
+}
+
 static void print_ready(const struct daemon *daemon)
 {
 	fprintf(stderr, "bpfw: ready");
@@ -666,6 +689,7 @@ int daemon_run(const struct options *options)
 	daemon->epoll = daemon->tick = daemon->eventless = daemon->terminate = -1;
 	err = start(daemon);
 	if (!err) {
+		give_up_privileges(options);
 		print_ready(daemon);
 		err = loop(daemon);
 	}

@@ -32,6 +32,7 @@ static void print_usage(FILE *to)
 	      "  --tcp-idle S         idle TCP flows leave the fast path after S seconds (300)\n"
 	      "  --udp-idle S         idle UDP flows leave the fast path after S seconds (60)\n"
 	      "  --log-level LEVEL    error, warn (default), info or debug\n"
+	      "  --no-sandbox         keep all privileges after the start, for debugging\n"
 	      "  --dry-run [--json]   show what would be attached where, and exit\n"
 	      "  --help, --version\n"
 	      "\n"

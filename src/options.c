@@ -260,6 +260,7 @@ enum option_id {
 	OPTION_JSON,
 	OPTION_LOG_LEVEL,
 	OPTION_MAX_FLOWS,
+	OPTION_NO_SANDBOX,
 	OPTION_ONLY,
 	OPTION_RXVLAN_OFF,
 	OPTION_TCP_IDLE,
@@ -277,6 +278,7 @@ static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
 	{ "max-flows", required_argument, NULL, OPTION_MAX_FLOWS },
+	{ "no-sandbox", no_argument, NULL, OPTION_NO_SANDBOX },
 	{ "only", required_argument, NULL, OPTION_ONLY },
 	{ "rxvlan-off", no_argument, NULL, OPTION_RXVLAN_OFF },
 	{ "tcp-idle", required_argument, NULL, OPTION_TCP_IDLE },
@@ -310,6 +312,9 @@ static bool parse_flag(struct options *options, int id)
 		return true;
 	case OPTION_JSON:
 		options->json = true;
+		return true;
+	case OPTION_NO_SANDBOX:
+		options->no_sandbox = true;
 		return true;
 	case OPTION_RXVLAN_OFF:
 		options->rxvlan_off = true;

@@ -43,6 +43,7 @@ struct options {
 	uint32_t exclude_mask; /* 0: no mark is excluded */
 	uint8_t only_protocol; /* IPPROTO_TCP or IPPROTO_UDP, 0 for both */
 	bool rxvlan_off;       /* hardware may be told to leave VLAN tags in frames for XDP */
+	bool no_sandbox;       /* keep all privileges, for debugging */
 	bool dry_run;
 	bool json;
 	uint32_t max_flows;  /* connections, both directions counted as one */

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the daemon keeps after its start, and what it can do with less from the beginning."""
+
+import os
+import shutil
+import signal
+
+from netlab import Skip, TcpFlow, UdpFlow, equal, expect, main, test
+from netlab.bpfw import ROOT
+from netlab.lab import run
+
+CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF = 12, 19, 38, 39
+NOBODY = 65534
+
+
+def status(bpfw):
+    with open(f"/proc/{bpfw.process.pid}/status", encoding="ascii") as file:
+        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    return fields
+
+
+def capabilities(bpfw, kind):
+    value = int(status(bpfw)[kind], 16)
+    return {number for number in range(64) if value >> number & 1}
+
+
+def wanted():
+    pppoe = {CAP_SYS_PTRACE} if os.path.exists("/proc/net/pppoe") else set()
+    return {CAP_BPF, CAP_NET_ADMIN} | pppoe
+
+
+def is_sanitized(bpfw):
+    """The filter of system calls is not for builds with sanitizers."""
+    with open(f"/proc/{bpfw.process.pid}/exe", "rb") as file:
+        return b"AddressSanitizer" in file.read()
+
+
+@test("tc", "xdp")
+def kept_capabilities(context, hook):
+    lab = context.lab(hook)
+    bpfw = context.running(lab, hook)
+    for kind in ("CapEff", "CapPrm", "CapBnd"):
+        equal(capabilities(bpfw, kind), wanted(), kind)
+    for kind in ("CapInh", "CapAmb"):
+        equal(capabilities(bpfw, kind), set(), kind)
+    equal(status(bpfw)["NoNewPrivs"], "1", "NoNewPrivs")
+    if not is_sanitized(bpfw):
+        equal(status(bpfw)["Seccomp"], "2", "Seccomp")
+    for kind in (TcpFlow, UdpFlow):
+        with kind(lab) as flow:
+            flow.wait_offloaded(bpfw)
+
+
+@test()
+def switched_off(context):
+    lab = context.lab("tc")
+    bpfw = context.running(lab, "tc", args=("--no-sandbox",))
+    with open("/proc/self/status", encoding="ascii") as file:
+        own = next(line for line in file if line.startswith("CapEff")).split()[1]
+    equal(status(bpfw)["CapEff"], own, "CapEff")
+    equal(status(bpfw)["Seccomp"], "0", "Seccomp")
+
+
+@test()
+def forbidden_calls_end_it(_context):
+    """The cases of privilege_test.c in the build without sanitizers."""
+    program = os.path.join(ROOT, "build", "tests", "unit", "privilege_test")
+    if not os.path.exists(program):
+        raise Skip("build/tests/unit/privilege_test is not built")
+    done = run([program], check=False)
+    said = done.stdout + done.stderr
+    expect(done.returncode == 0 and "PASSED  ] 5" in said, said)
+
+
+@test("tc", "xdp")
+def not_root(context, hook):
+    """Three capabilities are enough, and a user that owns nothing."""
+    if not shutil.which("setpriv"):
+        raise Skip("no setpriv here")
+    lab = context.lab(hook)
+    three = "-all,+bpf,+perfmon,+net_admin"
+    launcher = ["nsenter", f"--net={lab.router.path}", "setpriv", f"--reuid={NOBODY}",
+                f"--regid={NOBODY}", "--clear-groups", f"--inh-caps={three}",
+                f"--ambient-caps={three}", f"--bounding-set={three}"]
+    bpfw = context.running(lab, hook, launcher=launcher)
+    equal(status(bpfw)["Uid"].split(), [str(NOBODY)] * 4, "user")
+    equal(capabilities(bpfw, "CapEff"), {CAP_BPF, CAP_NET_ADMIN}, "CapEff")
+    for family in (4, 6):
+        for kind in (TcpFlow, UdpFlow):
+            with kind(lab, family) as flow:
+                flow.wait_offloaded(bpfw)
+                flow.exchange(100_000 if kind is TcpFlow else 100)
+    lab.router.ip("link set wan0 down", "link set wan0 up")
+    bpfw.stop(signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
