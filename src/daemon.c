@@ -22,6 +22,7 @@
 #include "link.h"
 #include "log.h"
 #include "neighbour.h"
+#include "notify.h"
 #include "path.h"
 #include "port.h"
 #include "pppoe.h"
@@ -44,11 +45,12 @@ enum source {
 	SOURCE_IPSEC,
 	SOURCE_TICK,
 	SOURCE_EVENTLESS,
-	SOURCE_TERMINATE,
+	SOURCE_SERVICE,
 };
 
 struct daemon {
-	const struct options *options;
+	struct options options;
+	struct notify notify;
 	struct rtnl rtnl;
 	struct links links;
 	struct bridges bridges;
@@ -64,7 +66,7 @@ struct daemon {
 	int epoll;
 	int tick;
 	int eventless;
-	int terminate;
+	int service; /* signals of whoever runs the daemon: end, reload */
 	bool eventless_armed;
 	bool links_changed;  /* by events that the ports have not followed so far */
 	bool routes_changed; /* since the last tick: put-off candidates get another chance */
@@ -215,9 +217,16 @@ static void follow_links(struct daemon *daemon)
 	if (!daemon->links_changed)
 		return;
 	daemon->links_changed = false;
-	if (!ports_update(&daemon->ports, &daemon->datapath, &daemon->links, &daemon->sessions))
+	switch (ports_update(&daemon->ports, &daemon->datapath, &daemon->links,
+			     &daemon->sessions)) {
+	case PORTS_SAME:
 		return;
-	flows_forget_all(&daemon->flows);
+	case PORTS_OTHER:
+		flows_forget_all(&daemon->flows);
+		break;
+	case PORTS_MORE:
+		break;
+	}
 	daemon->routes_changed = true;
 }
 
@@ -368,6 +377,7 @@ static void tick(struct daemon *daemon)
 
 	clear_timer(daemon->tick);
 	datapath_heartbeat(&daemon->datapath, now);
+	notify_alive(&daemon->notify, now);
 	datapath_read_signals(&daemon->datapath);
 	flows_run_deadlines(&daemon->flows, now);
 	if (now >= daemon->next_review_ms) {
@@ -391,6 +401,51 @@ static void watch_eventless(struct daemon *daemon)
 		return;
 	arm_timer(daemon->eventless, needed ? EVENTLESS_MS : 0);
 	daemon->eventless_armed = needed;
+}
+
+/* ---- Service ---------------------------------------------------------------- */
+
+/* What cannot change while the daemon runs stays as it was. */
+static void keep_fixed(struct options *options, const struct options *old)
+{
+	if (options->max_flows != old->max_flows)
+		log_warn("--max-flows stays at %u until bpfw is started again", old->max_flows);
+	options->max_flows = old->max_flows;
+	options->no_sandbox = old->no_sandbox;
+}
+
+/* Flows that are as good by the new options as by the old ones stay where they are. */
+static void reload(struct daemon *daemon)
+{
+	struct options options;
+	char error[OPTIONS_ERROR];
+
+	notify_reloading(&daemon->notify);
+	if (options_reload(&options, &daemon->options, error)) {
+		log_error("nothing is changed: %s", error);
+	} else {
+		keep_fixed(&options, &daemon->options);
+		daemon->options = options;
+		log_level = (enum log_level)options.log_level;
+		flows_take_options(&daemon->flows);
+		flows_forget_excluded(&daemon->flows);
+		daemon->links_changed = true;
+		daemon->routes_changed = true;
+		follow_links(daemon);
+	}
+	notify_ready(&daemon->notify);
+}
+
+static void read_service(struct daemon *daemon)
+{
+	struct signalfd_siginfo signal;
+
+	while (read(daemon->service, &signal, sizeof(signal)) == sizeof(signal)) {
+		if (signal.ssi_signo == SIGHUP)
+			reload(daemon);
+		else
+			daemon->stop = true;
+	}
 }
 
 /* ---- The loop --------------------------------------------------------------- */
@@ -420,8 +475,8 @@ static void handle(struct daemon *daemon, enum source source)
 		clear_timer(daemon->eventless);
 		flows_watch_eventless(&daemon->flows);
 		break;
-	case SOURCE_TERMINATE:
-		daemon->stop = true;
+	case SOURCE_SERVICE:
+		read_service(daemon);
 		break;
 	}
 }
@@ -451,14 +506,15 @@ static int open_sources(struct daemon *daemon)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	daemon->epoll = epoll_create1(EPOLL_CLOEXEC);
-	daemon->terminate = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	daemon->service = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	daemon->tick = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	daemon->eventless = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (daemon->epoll < 0 || daemon->terminate < 0 || daemon->tick < 0 || daemon->eventless < 0)
+	if (daemon->epoll < 0 || daemon->service < 0 || daemon->tick < 0 || daemon->eventless < 0)
 		return -errno;
-	err = err ? err : watch(daemon, daemon->terminate, SOURCE_TERMINATE);
+	err = err ? err : watch(daemon, daemon->service, SOURCE_SERVICE);
 	err = err ? err : watch(daemon, daemon->tick, SOURCE_TICK);
 	err = err ? err : watch(daemon, daemon->eventless, SOURCE_EVENTLESS);
 	err = err ? err : watch(daemon, rtnl_events_fd(&daemon->rtnl), SOURCE_RTNL);
@@ -529,7 +585,7 @@ static int open_kernel(struct daemon *daemon)
 		return err;
 	}
 	ipsec_dump(&daemon->ipsec);
-	err = ports_plan(&daemon->ports, daemon->options, &daemon->links, &daemon->sessions);
+	err = ports_plan(&daemon->ports, &daemon->options, &daemon->links, &daemon->sessions);
 	if (err)
 		return err;
 	err = conntrack_open(&daemon->conntrack);
@@ -559,8 +615,8 @@ static uint32_t candidate_sets(uint32_t max_flows)
 static int load(struct daemon *daemon)
 {
 	const struct datapath_config config = {
-		.max_flows = daemon->options->max_flows,
-		.candidate_sets = candidate_sets(daemon->options->max_flows),
+		.max_flows = daemon->options.max_flows,
+		.candidate_sets = candidate_sets(daemon->options.max_flows),
 		.detect_partial = ports_may_lack_checksums(&daemon->ports),
 		.want_xdp = ports_want_xdp(&daemon->ports),
 		.want_tc = ports_want_tc(&daemon->ports),
@@ -586,8 +642,8 @@ static int start_flows(struct daemon *daemon)
 		.rules = &daemon->rules,
 		.policies = &daemon->ipsec.policies,
 	};
-	int err = flows_init(&daemon->flows, daemon->options, &daemon->datapath, &daemon->conntrack,
-			     &paths, &daemon->ports);
+	int err = flows_init(&daemon->flows, &daemon->options, &daemon->datapath,
+			     &daemon->conntrack, &paths, &daemon->ports);
 
 	if (!err)
 		err = datapath_set_signals(&daemon->datapath, on_signal, daemon);
@@ -659,7 +715,7 @@ static void print_ready(const struct daemon *daemon)
 
 static void close_all(struct daemon *daemon)
 {
-	const int fds[] = { daemon->epoll, daemon->tick, daemon->eventless, daemon->terminate };
+	const int fds[] = { daemon->epoll, daemon->tick, daemon->eventless, daemon->service };
 
 	/* The programs first: from here on every packet takes the stack. */
 	ports_detach(&daemon->ports);
@@ -684,15 +740,19 @@ int daemon_run(const struct options *options)
 
 	if (!daemon)
 		return -ENOMEM;
-	daemon->options = options;
+	daemon->options = *options;
 	daemon->instance.name_fd = -1;
-	daemon->epoll = daemon->tick = daemon->eventless = daemon->terminate = -1;
+	daemon->epoll = daemon->tick = daemon->eventless = daemon->service = -1;
+	notify_open(&daemon->notify);
 	err = start(daemon);
 	if (!err) {
 		give_up_privileges(options);
 		print_ready(daemon);
+		notify_ready(&daemon->notify);
 		err = loop(daemon);
+		notify_stopping(&daemon->notify);
 	}
 	close_all(daemon);
+	notify_close(&daemon->notify);
 	return err;
 }

@@ -263,13 +263,14 @@ static bool is_in_prefixes(const struct options *options, const struct tuple *tu
 }
 
 /* --exclude goes by all addresses that the connection has, before and after NAT. */
-static bool is_excluded(const struct options *options, const struct ct_entry *entry)
+static bool is_excluded(const struct options *options, const struct tuple *original,
+			const struct tuple *reply, uint32_t mark)
 {
-	if (options->only_protocol && entry->original.protocol != options->only_protocol)
+	if (options->only_protocol && original->protocol != options->only_protocol)
 		return true;
-	if (options->exclude_mask && (entry->mark & options->exclude_mask) == options->exclude_mark)
+	if (options->exclude_mask && (mark & options->exclude_mask) == options->exclude_mark)
 		return true;
-	return is_in_prefixes(options, &entry->original) || is_in_prefixes(options, &entry->reply);
+	return is_in_prefixes(options, original) || is_in_prefixes(options, reply);
 }
 
 /* May the entry be offloaded? DAEMON_COUNTERS if so, else the counter that says why not. */
@@ -291,7 +292,9 @@ static enum daemon_counter judge_entry(const struct flows *flows, const struct c
 		return COUNT_NOT_ESTABLISHED;
 	if (ipsec_covers_flow(flows->paths.policies, &entry->original, &entry->reply))
 		return COUNT_IPSEC;
-	return is_excluded(flows->options, entry) ? COUNT_EXCLUDED : DAEMON_COUNTERS;
+	return is_excluded(flows->options, &entry->original, &entry->reply, entry->mark) ?
+		       COUNT_EXCLUDED :
+		       DAEMON_COUNTERS;
 }
 
 /* The flow's entry; false if it is gone, another one's by now, or not to be offloaded. */
@@ -981,6 +984,19 @@ void flows_forget_all(struct flows *flows)
 	forget_where(flows, always, NULL);
 }
 
+static bool excluded_by(const struct flow_direction *direction, const void *data)
+{
+	const struct flow *flow = direction->flow;
+
+	return is_excluded(data, &flow->direction[ORIGINAL].tuple, &flow->direction[REPLY].tuple,
+			   flow->mark);
+}
+
+void flows_forget_excluded(struct flows *flows)
+{
+	forget_where(flows, excluded_by, flows->options);
+}
+
 static bool uses_link(const struct flow_direction *direction, const void *data)
 {
 	const uint32_t *ifindex = data;
@@ -1047,6 +1063,12 @@ void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour)
 
 /* ---- Life of the table ------------------------------------------------------ */
 
+void flows_take_options(struct flows *flows)
+{
+	flows->tcp_idle_ms = flows->options->tcp_idle_s * 1000ULL;
+	flows->udp_idle_ms = flows->options->udp_idle_s * 1000ULL;
+}
+
 int flows_init(struct flows *flows, const struct options *options, struct datapath *datapath,
 	       struct conntrack *conntrack, const struct path_context *paths, struct ports *ports)
 {
@@ -1056,8 +1078,7 @@ int flows_init(struct flows *flows, const struct options *options, struct datapa
 	flows->paths = *paths;
 	flows->ports = ports;
 	flows->max = options->max_flows;
-	flows->tcp_idle_ms = options->tcp_idle_s * 1000ULL;
-	flows->udp_idle_ms = options->udp_idle_s * 1000ULL;
+	flows_take_options(flows);
 	flows->buckets = 1024;
 	while (flows->buckets < flows->max)
 		flows->buckets *= 2;

@@ -96,11 +96,15 @@ void flows_dump_finish(struct flows *flows);
 
 /* Take flows back because what they were derived from changed; their next packet returns them. */
 void flows_forget_all(struct flows *flows);
+void flows_forget_excluded(struct flows *flows); /* by options that are new */
 void flows_forget_link(struct flows *flows, uint32_t ifindex);
 void flows_forget_route(struct flows *flows, uint8_t family, const struct address *prefix,
 			unsigned int length);
 void flows_forget_mac(struct flows *flows, const uint8_t mac[6]);
 void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour);
+
+/* What the options say of time, when they are new. */
+void flows_take_options(struct flows *flows);
 
 /* Refresh and expire what is due. */
 void flows_run_deadlines(struct flows *flows, uint64_t now_ms);

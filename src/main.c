@@ -31,6 +31,7 @@ static void print_usage(FILE *to)
 	      "  --max-flows N        connections to offload at most (default 65536)\n"
 	      "  --tcp-idle S         idle TCP flows leave the fast path after S seconds (300)\n"
 	      "  --udp-idle S         idle UDP flows leave the fast path after S seconds (60)\n"
+	      "  --config FILE        options, one a line without dashes; SIGHUP reads it again\n"
 	      "  --log-level LEVEL    error, warn (default), info or debug\n"
 	      "  --no-sandbox         keep all privileges after the start, for debugging\n"
 	      "  --dry-run [--json]   show what would be attached where, and exit\n"

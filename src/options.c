@@ -252,7 +252,8 @@ static int parse_only(struct options *options, const char *word, char *error)
 /* ---- All options ------------------------------------------------------------ */
 
 enum option_id {
-	OPTION_DRY_RUN = 256,
+	OPTION_CONFIG = 256,
+	OPTION_DRY_RUN,
 	OPTION_EXCLUDE,
 	OPTION_EXCLUDE_MARK,
 	OPTION_HOOK,
@@ -270,6 +271,7 @@ enum option_id {
 };
 
 static const struct option long_options[] = {
+	{ "config", required_argument, NULL, OPTION_CONFIG },
 	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
 	{ "exclude", required_argument, NULL, OPTION_EXCLUDE },
 	{ "exclude-mark", required_argument, NULL, OPTION_EXCLUDE_MARK },
@@ -336,6 +338,8 @@ static int parse_option(struct options *options, struct parse *parse, int id, ch
 	if (parse_flag(options, id))
 		return 0;
 	switch (id) {
+	case OPTION_CONFIG:
+		return 0; /* has been read by now */
 	case OPTION_EXCLUDE:
 		return add_exclude(options, optarg, error);
 	case OPTION_EXCLUDE_MARK:
@@ -366,34 +370,132 @@ static int parse_option(struct options *options, struct parse *parse, int id, ch
 	}
 }
 
-int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
+/* ---- The file --------------------------------------------------------------- */
+
+#define CONFIG_LINES_MAX 1000
+
+/* What --config says; the last counts. Errors are left to the second reading. */
+static const char *find_config(int argc, char *const argv[])
 {
-	struct parse parse = { .hook = HOOK_AUTO };
+	const char *config = NULL;
 	int id;
 
-	*options = (struct options){
-		.max_flows = 65536,
-		.tcp_idle_s = 300,
-		.udp_idle_s = 60,
-		.log_level = LOG_LEVEL_WARN,
-	};
-	error[0] = '\0';
 	optind = 0; /* start afresh: tests parse many times */
-	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-		int err = parse_option(options, &parse, id, argv, error);
+	while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1)
+		if (id == OPTION_CONFIG)
+			config = optarg;
+	return config;
+}
+
+/* "iface  lan1 # comment" to "--iface=lan1", a word without value to "--rxvlan-off". */
+static bool line_to_word(char *line, char *word, size_t size)
+{
+	char *name = line + strspn(line, " \t"), *value;
+	size_t len;
+
+	name[strcspn(name, "#\r\n")] = '\0';
+	len = strlen(name);
+	while (len && isspace((unsigned char)name[len - 1]))
+		name[--len] = '\0';
+	value = name + strcspn(name, " \t=");
+	if (*value)
+		*value++ = '\0';
+	value += strspn(value, " \t=");
+	snprintf(word, size, *value ? "--%s=%s" : "--%s", name, value);
+	return *name;
+}
+
+/* Those that say what to do now have no place in a file. */
+static bool is_setting(const struct options *options)
+{
+	return !options->help && !options->version && !options->dry_run && !options->json;
+}
+
+static int parse_line(struct options *options, struct parse *parse, char *word, char *error)
+{
+	char *const argv[] = { word, word, NULL };
+	int id, err;
+
+	optind = 0;
+	id = getopt_long(2, argv, ":", long_options, NULL);
+	if (id == -1 || id == OPTION_CONFIG || !strcmp(word, "--")) {
+		snprintf(error, OPTIONS_ERROR, "'%.60s' is no setting", word + 2);
+		return -EINVAL;
+	}
+	err = parse_option(options, parse, id, argv, error);
+	if (!err && !is_setting(options)) {
+		snprintf(error, OPTIONS_ERROR, "'%.60s' is for the command line only", word + 2);
+		return -EINVAL;
+	}
+	return err;
+}
+
+static int parse_lines(struct options *options, struct parse *parse, FILE *file, char *error)
+{
+	char line[512], word[600], why[OPTIONS_ERROR];
+
+	for (unsigned int number = 1; fgets(line, sizeof(line), file); number++) {
+		int err = 0;
+
+		if (number > CONFIG_LINES_MAX || (!strchr(line, '\n') && !feof(file))) {
+			snprintf(why, sizeof(why), "too long");
+			err = -EINVAL;
+		} else if (line_to_word(line, word, sizeof(word))) {
+			err = parse_line(options, parse, word, why);
+		}
+		if (err) {
+			snprintf(error, OPTIONS_ERROR, "%.80s:%u: %.150s", options->config, number,
+				 why);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int parse_config(struct options *options, struct parse *parse, char *error)
+{
+	FILE *file = options->config ? fopen(options->config, "re") : NULL;
+	int err;
+
+	if (!options->config)
+		return 0;
+	if (!file) {
+		snprintf(error, OPTIONS_ERROR, "cannot read '%.120s': %s", options->config,
+			 strerror(errno));
+		return -EINVAL;
+	}
+	err = parse_lines(options, parse, file, error);
+	fclose(file);
+	return err;
+}
+
+/* ---- Both ------------------------------------------------------------------- */
+
+static int parse_command_line(struct options *options, struct parse *parse, char *error)
+{
+	int id;
+
+	optind = 0;
+	while ((id = getopt_long(options->argc, options->argv, ":", long_options, NULL)) != -1) {
+		int err = parse_option(options, parse, id, options->argv, error);
 
 		if (err)
 			return err;
 	}
-	if (optind < argc) {
-		snprintf(error, OPTIONS_ERROR,
-			 "unexpected argument '%.60s': an interface is given by --iface NAME",
-			 argv[optind]);
-		return -EINVAL;
-	}
+	if (optind == options->argc)
+		return 0;
+	snprintf(error, OPTIONS_ERROR,
+		 "unexpected argument '%.60s': an interface is given by --iface NAME",
+		 options->argv[optind]);
+	return -EINVAL;
+}
+
+/* What only all options together tell. */
+static int check_options(struct options *options, const struct parse *parse, char *error)
+{
 	for (size_t i = 0; i < options->interfaces; i++)
-		options->interface[i].hook = parse.hooks[i] < 0 ? parse.hook :
-								  (enum hook)parse.hooks[i];
+		options->interface[i].hook = parse->hooks[i] < 0 ? parse->hook :
+								   (enum hook)parse->hooks[i];
 	if (check_automatic(options, error))
 		return -EINVAL;
 	if (options->json && !options->dry_run) {
@@ -408,4 +510,29 @@ int options_parse(struct options *options, int argc, char *const argv[], char er
 		 "no interface: name at least one, for example --iface lan1 --iface wan, or all "
 		 "that forward by --iface auto");
 	return -EINVAL;
+}
+
+int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
+{
+	struct parse parse = { .hook = HOOK_AUTO };
+	int err;
+
+	*options = (struct options){
+		.max_flows = 65536,
+		.tcp_idle_s = 300,
+		.udp_idle_s = 60,
+		.log_level = LOG_LEVEL_WARN,
+		.config = find_config(argc, argv),
+		.argc = argc,
+		.argv = argv,
+	};
+	error[0] = '\0';
+	err = parse_config(options, &parse, error);
+	err = err ? err : parse_command_line(options, &parse, error);
+	return err ? err : check_options(options, &parse, error);
+}
+
+int options_reload(struct options *options, const struct options *old, char error[OPTIONS_ERROR])
+{
+	return options_parse(options, old->argc, old->argv, error);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The command line of the daemon. */
+/* The command line of the daemon, and the file that may say the same. */
 #ifndef BPFW_OPTIONS_H
 #define BPFW_OPTIONS_H
 
@@ -52,16 +52,25 @@ struct options {
 	int log_level; /* enum log_level */
 	bool help;
 	bool version;
+	/* Where all this came from, to be read anew: not copied, argv outlives the daemon. */
+	const char *config; /* file, NULL if there is none */
+	int argc;
+	char *const *argv;
 };
 
 /* Room for the message of options_parse(). */
 #define OPTIONS_ERROR 256
 
 /*
- * Parse argv (argv[0] is the program's name). Returns 0, or -EINVAL with a message that
- * says what was wrong and what to do.
+ * Parse argv (argv[0] is the program's name), and before it the file that --config names:
+ * lines of a long option without its dashes and its value, '#' starts a comment. What
+ * argv says of a setting goes before what the file says; interfaces and exclusions add up.
+ * Returns 0, or -EINVAL with a message that says what was wrong, where and what to do.
  */
 int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR]);
+
+/* Read the file and the command line again, as they were given at the start. */
+int options_reload(struct options *options, const struct options *old, char error[OPTIONS_ERROR]);
 
 const char *hook_name(enum hook hook);
 

@@ -708,28 +708,30 @@ static bool has_auto_at_xdp(const struct ports *ports)
 	return false;
 }
 
-bool ports_update(struct ports *ports, struct datapath *datapath, const struct links *links,
-		  const struct pppoe_sessions *sessions)
+enum ports_change ports_update(struct ports *ports, struct datapath *datapath,
+			       const struct links *links, const struct pppoe_sessions *sessions)
 {
-	bool changed;
+	bool auto_was_tc, other, more;
 
 	make_plan(ports, links, sessions);
 	/* A port that could not be attached gets another chance at every change of devices. */
 	if (plan_equal(&ports->next, &ports->plan) && ports->count == ports->plan.ports)
-		return false;
+		return PORTS_SAME;
+	auto_was_tc = ports->auto_is_tc;
 	take_plan(ports);
-	changed = drop_ports(ports, datapath, links);
+	other = drop_ports(ports, datapath, links);
 	if (ports->auto_is_tc && has_auto_at_xdp(ports)) {
 		log_warn("a port cannot do XDP: all automatic ones move to TC");
 		move_auto_to_tc(ports, datapath);
-		changed = true;
 	}
-	changed |= add_ports(ports, datapath, links);
+	more = add_ports(ports, datapath, links);
 	for (size_t i = ports->count; i-- > 0;)
 		if (ports->port[i].mode == ATTACH_NONE)
 			remove_port(ports, &ports->port[i], datapath);
 	show_rows(ports, datapath);
-	return changed;
+	if (other || ports->auto_is_tc != auto_was_tc)
+		return PORTS_OTHER;
+	return more ? PORTS_MORE : PORTS_SAME;
 }
 
 void ports_detach(struct ports *ports)

@@ -68,12 +68,16 @@ bool ports_may_lack_checksums(const struct ports *ports);
 int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links);
 void ports_detach(struct ports *ports);
 
-/*
- * Follow what changed: devices, their masters, MACs, PPPoE sessions, forwarding. Returns
- * true if ports came, went or are attached in another way.
- */
-bool ports_update(struct ports *ports, struct datapath *datapath, const struct links *links,
-		  const struct pppoe_sessions *sessions);
+/* What following a change has come to. */
+enum ports_change {
+	PORTS_SAME,
+	PORTS_MORE,  /* ports came; those that were there are as before */
+	PORTS_OTHER, /* ports went, or are attached in another way */
+};
+
+/* Follow what changed: devices, their masters, MACs, PPPoE sessions, forwarding, options. */
+enum ports_change ports_update(struct ports *ports, struct datapath *datapath,
+			       const struct links *links, const struct pppoe_sessions *sessions);
 
 /* Is the port attached at TC, whose packets pass the egress device's queueing discipline? */
 bool port_is_tc(const struct port *port);
