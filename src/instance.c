@@ -47,22 +47,67 @@ static int have_bpffs(void)
 	return 0;
 }
 
-/* Names are fixed: nothing is followed that somebody else put there. */
-static const char *const pin_names[] = { "flows4", "flows6", "exits", "counters", "plan" };
-
-static void remove_pins(const char *directory)
+static int open_directory(int at, const char *name)
 {
-	char path[128];
+	return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
 
-	for (size_t i = 0; i < ARRAY_SIZE(pin_names); i++) {
-		snprintf(path, sizeof(path), "%s/%s", directory, pin_names[i]);
-		unlink(path);
+/* The kernel makes its root sticky: others may make names there, but not take ours away. */
+static int open_bpffs(void)
+{
+	int fd = open_directory(AT_FDCWD, BPFFS);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static void empty_directory(int fd)
+{
+	DIR *directory = fdopendir(fd); /* owns the descriptor from here on */
+	const struct dirent *entry;
+
+	if (!directory) {
+		close(fd);
+		return;
 	}
-	rmdir(directory);
+	while ((entry = readdir(directory)))
+		if (entry->d_name[0] != '.')
+			unlinkat(dirfd(directory), entry->d_name, 0);
+	closedir(directory);
+}
+
+/*
+ * A directory of pins with all that is in it: another version may have pinned other maps.
+ * What is not a directory of our own (a symbolic link, or somebody else's) is left alone.
+ */
+static void remove_pins(int bpffs, const char *name)
+{
+	int fd = open_directory(bpffs, name);
+	struct stat status;
+
+	if (fd < 0)
+		return;
+	if (fstat(fd, &status) || status.st_uid != geteuid()) {
+		close(fd);
+		return;
+	}
+	empty_directory(fd);
+	unlinkat(bpffs, name, AT_REMOVEDIR);
+}
+
+/* The process that the directory's name holds; 0 if it is no such name. */
+static pid_t pins_owner(const char *name)
+{
+	char *end;
+	long pid;
+
+	if (strncmp(name, PINS_PREFIX, strlen(PINS_PREFIX)))
+		return 0;
+	pid = strtol(name + strlen(PINS_PREFIX), &end, 10);
+	return *end || pid <= 0 || pid > INT_MAX ? 0 : (pid_t)pid;
 }
 
 /* A killed bpfw cannot remove its pins: the next one does, lest the maps stay in memory. */
-static void remove_stale_pins(void)
+static void remove_stale_pins(int bpffs)
 {
 	DIR *directory = opendir(BPFFS);
 	const struct dirent *entry;
@@ -70,46 +115,57 @@ static void remove_stale_pins(void)
 	if (!directory)
 		return;
 	while ((entry = readdir(directory))) {
-		char path[64], *end;
-		long pid;
+		pid_t pid = pins_owner(entry->d_name);
 
-		if (strncmp(entry->d_name, PINS_PREFIX, strlen(PINS_PREFIX)))
-			continue;
-		pid = strtol(entry->d_name + strlen(PINS_PREFIX), &end, 10);
-		if (*end || pid <= 0 || !kill((pid_t)pid, 0) || errno != ESRCH)
-			continue;
-		if (snprintf(path, sizeof(path), "%s/%.40s", BPFFS, entry->d_name) <
-		    (int)sizeof(path))
-			remove_pins(path);
+		if (pid && kill(pid, 0) && errno == ESRCH)
+			remove_pins(bpffs, entry->d_name);
 	}
 	closedir(directory);
 }
 
+static int pin_one(const struct instance *instance, const char *name, int map)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s/%s", BPFFS, instance->pins, name);
+	return bpf_obj_pin(map, path);
+}
+
 static int pin_maps(struct instance *instance, const struct datapath *datapath)
 {
+	static const char *const names[] = { "flows4", "flows6", "exits", "counters", "plan" };
 	const struct bpf_map *const maps[] = {
 		datapath->skeleton->maps.flows4, datapath->skeleton->maps.flows6,
 		datapath->skeleton->maps.exits,  datapath->skeleton->maps.counters,
 		datapath->skeleton->maps.plan,
 	};
-	char path[128];
+	char own[sizeof(instance->pins)];
+	_cleanup_close_ int bpffs = -1;
 	int err = have_bpffs();
 
 	if (err)
 		return err;
-	remove_stale_pins();
-	snprintf(instance->pins, sizeof(instance->pins), "%s/%s%d", BPFFS, PINS_PREFIX, getpid());
-	remove_pins(instance->pins); /* of a killed one that had our pid */
-	if (mkdir(instance->pins, 0700)) {
-		err = -errno;
-		instance->pins[0] = '\0';
-		return err;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(pin_names) && !err; i++) {
-		snprintf(path, sizeof(path), "%s/%s", instance->pins, pin_names[i]);
-		err = bpf_obj_pin(bpf_map__fd(maps[i]), path);
-	}
+	bpffs = open_bpffs();
+	if (bpffs < 0)
+		return bpffs;
+	remove_stale_pins(bpffs);
+	snprintf(own, sizeof(own), PINS_PREFIX "%d", getpid());
+	remove_pins(bpffs, own); /* of a killed one that had our pid */
+	if (mkdirat(bpffs, own, 0700))
+		return -errno;
+	memcpy(instance->pins, own, sizeof(own));
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !err; i++)
+		err = pin_one(instance, names[i], bpf_map__fd(maps[i]));
 	return err;
+}
+
+static void unpin_maps(struct instance *instance)
+{
+	_cleanup_close_ int bpffs = instance->pins[0] ? open_bpffs() : -1;
+
+	if (bpffs >= 0)
+		remove_pins(bpffs, instance->pins);
+	instance->pins[0] = '\0';
 }
 
 /* ---- The name --------------------------------------------------------------- */
@@ -139,12 +195,11 @@ int instance_announce(struct instance *instance, const struct datapath *datapath
 	int err = pin_maps(instance, datapath);
 
 	if (err) {
-		log_warn("no bpffs at " BPFFS " (%s): the maps are not pinned, so bpftool finds "
+		log_warn("cannot use a bpffs at " BPFFS
+			 " (%s): the maps are not pinned, so bpftool finds "
 			 "them by id only; forwarding, and bpfw's own commands, do not need it",
 			 strerror(-err));
-		if (instance->pins[0])
-			remove_pins(instance->pins);
-		instance->pins[0] = '\0';
+		unpin_maps(instance);
 	}
 	err = bind_name(instance, datapath);
 	if (err)
@@ -154,9 +209,7 @@ int instance_announce(struct instance *instance, const struct datapath *datapath
 
 void instance_withdraw(struct instance *instance)
 {
-	if (instance->pins[0])
-		remove_pins(instance->pins);
-	instance->pins[0] = '\0';
+	unpin_maps(instance);
 	if (instance->name_fd >= 0)
 		close(instance->name_fd);
 	instance->name_fd = -1;

@@ -19,7 +19,7 @@
 
 struct instance {
 	int name_fd;   /* the bound socket */
-	char pins[64]; /* directory of the pinned maps, empty if there is none */
+	char pins[32]; /* name in the bpffs of the directory of pinned maps, empty if there is none */
 };
 
 /* Announce this process. Returns 0 or -errno; without a bpffs it says what is lost. */

@@ -119,6 +119,7 @@ static const int allowed[] = {
 	SYS_futex,
 	SYS_getpid,
 	SYS_gettid,
+	SYS_geteuid,
 	SYS_tgkill, /* abort() */
 	SYS_rt_sigprocmask,
 	SYS_rt_sigaction,
@@ -205,6 +206,9 @@ static const int allowed[] = {
 #endif
 #ifdef SYS_recv
 	SYS_recv,
+#endif
+#ifdef SYS_geteuid32
+	SYS_geteuid32,
 #endif
 #ifdef SYS_sigreturn
 	SYS_sigreturn,
