@@ -134,11 +134,11 @@ check_paths() {
 		xargs grep -InoE "$path" | grep -vE "$standard")"
 }
 
-# Names of hosts in the text of an address: documentation, and where submodules come from
+# Names of hosts in the text of an address: documentation, where submodules come from, releases
 check_hosts() {
-	silent "no address but of documentation and submodules" "$(
+	silent "no address but of documentation, submodules and releases" "$(
 		grep -InoE '(https?|git|ftp)://[[:alnum:]_.-]+' "${files[@]}" |
-			grep -vE '://([a-z]+\.)*(github\.com|kernel\.org|gnu\.org|rfc-editor\.org|netfilter\.org)$'
+			grep -vE '://([a-z]+\.)*(github\.com|kernel\.org|gnu\.org|rfc-editor\.org|netfilter\.org|sourceware\.org|zlib\.net)$'
 	)"
 }
 
