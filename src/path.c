@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_ether.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -127,6 +129,19 @@ static char read_setting(const char *path)
 	return fd >= 0 && read(fd, &value, 1) == 1 ? value : '\0';
 }
 
+/* ip6_dst_mtu_maybe_forward(): IPv6 has an MTU of its own, which routers advertise; 0: none. */
+static uint32_t ipv6_mtu(const struct link *device)
+{
+	char path[64 + IFNAMSIZ], value[16] = "";
+	_cleanup_close_ int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/mtu", device->name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, value, sizeof(value) - 1) <= 0)
+		return 0;
+	return (uint32_t)strtoul(value, NULL, 10);
+}
+
 /* ip6_forward() asks this setting; the route question of IPv6 does not (that of IPv4 does). */
 static bool forwards_ipv6(void)
 {
@@ -207,13 +222,25 @@ static enum path_refusal use_priorities(const struct path_query *query, struct p
 	return PATH_OK;
 }
 
+static uint16_t least_mtu(const struct path_query *query, const struct link *device,
+			  const struct route *route, const struct transmission *transmission)
+{
+	const uint32_t mtus[] = { transmission->mtu, route->mtu,
+				  query->family == AF_INET6 ? ipv6_mtu(device) : 0 };
+	uint32_t least = UINT16_MAX;
+
+	for (size_t i = 0; i < ARRAY_SIZE(mtus); i++)
+		if (mtus[i] && mtus[i] < least)
+			least = mtus[i];
+	return (uint16_t)least;
+}
+
 static enum path_refusal use_device(const struct path_context *context,
 				    const struct path_query *query, const struct route *route,
 				    struct path *path)
 {
 	const struct link *device = links_find(context->topology.links, route->egress);
 	enum path_refusal refusal = PATH_OK;
-	uint32_t mtu;
 
 	if (!device)
 		return PATH_DEVICE;
@@ -233,10 +260,7 @@ static enum path_refusal use_device(const struct path_context *context,
 	}
 	if (path->transmission.shaped && !query->keep_queues)
 		return PATH_QDISC;
-	mtu = path->transmission.mtu;
-	if (route->mtu && route->mtu < mtu)
-		mtu = route->mtu;
-	path->mtu = mtu < UINT16_MAX ? (uint16_t)mtu : UINT16_MAX;
+	path->mtu = least_mtu(query, device, route, &path->transmission);
 	return use_priorities(query, path);
 }
 

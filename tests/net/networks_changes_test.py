@@ -10,7 +10,6 @@ import time
 
 from netlab import TcpFlow, UdpFlow, entries, equal, expect, main, test, wait_until
 from netlab import frames, networks
-from netlab import lab as topology
 
 GRACE = 1.0
 PACE = 0.02  # leaves an emulated processor to what is tested

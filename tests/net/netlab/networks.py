@@ -11,19 +11,14 @@ the hosts at the other end, and puts its own on top. Any kind can be either side
 
 import contextlib
 import dataclasses
-import fcntl
-import os
 import re
-import select
-import struct
-import threading
 
 from . import frames, pppoe, wireguard
 from . import lab as topology
-from .lab import ETH_HLEN, Lab, run
+from .lab import ETH_HLEN, Lab, run, wait_until
 from .tap import Skip
+from .tun import Wire
 
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 0x0001, 0x1000
 ETHERTYPES = {"802.1Q": 0x8100, "802.1ad": 0x88a8}
 # What ip(8) says when the kernel lacks a kind of device, or a feature of one.
 LACKING = re.compile(r"Unknown device type|Operation not supported|not supported|does not exist")
@@ -87,8 +82,9 @@ class Side:
         self.addresses = {"lan": topology.LAN0, "wan": topology.WAN0}[role]
         self.ends, self.paths = [], []
         self.families = (4, 6)
-        self.layer3 = self.tc_only = False
+        self.layer3 = self.tc_only = self.left_out = False
         self.sessions, self._session_lower = {}, None
+        self.primaries = {}  # by bond
         self.mtu = 1500
         self.mac = f"02:00:00:00:{PORTS[role]:02x}:01"
         for layer, *arguments in KINDS[kind]:
@@ -114,9 +110,9 @@ class Side:
         return self.ports if self.layer3 else [f"{self.role}0", f"{self.role}1"]
 
     def offloadable(self, hook):
-        """XDP cannot serve a device without XDP of its own, and a device without a link layer is
-        left to the stack."""
-        return not self.layer3 and (hook == "tc" or not self.tc_only)
+        """Both directions: XDP cannot serve a device without XDP of its own, and tunnels whose way
+        out depends on the packet are left to the stack."""
+        return not self.left_out and (hook == "tc" or not (self.tc_only or self.layer3))
 
     def header_length(self):
         """Of a received frame, as the port's counter sees it: an accelerated tag is not in it."""
@@ -133,6 +129,16 @@ class Side:
 
     def ip(self, namespace, *lines):
         self.network.later(namespace, *lines)
+
+    def settle(self):
+        """Its bonds use the link that they are to prefer, which takes them a moment."""
+        for name, primary in self.primaries.items():
+            if not wait_until(lambda name=name, primary=primary: self._active(name) == primary):
+                raise RuntimeError(f"{name} uses {self._active(name)}, not {primary}")
+
+    def _active(self, bond):
+        shown = self.router.json("ip", "-j", "-d", "link", "show", "dev", bond)[0]
+        return shown["linkinfo"]["info_data"].get("active_slave")
 
     def configure(self):
         """Addresses and routes of both ends; once more after a device was made anew."""
@@ -294,6 +300,7 @@ def _bond(side):
     side.ip(end.namespace, f"link add name switch address {end.mac} type bridge forward_delay 0",
             "link set eth0 master switch", "link set eth1 master switch", "link set switch up")
     end.device = end.wire = "switch"
+    side.primaries[name] = side.device
     side.paths = [[name]]
     side.tc_only = True
 
@@ -343,6 +350,7 @@ def _ip_tunnel(side, kind, mtu, families, options=""):
                 + options)
     _tunnel_on_top(side, name, mtu)
     side.families = families
+    side.left_out = True
 
 
 def _tun(side):
@@ -350,47 +358,11 @@ def _tun(side):
     name = f"tun-{side.role}"
     side.ends = [End(side.network.far(side.role, 0), name, name, None,
                      topology.CLIENT if side.role == "lan" else topology.SERVER, name, side=side)]
-    side.network.hold(Wire(side.router, side.end.namespace, name))
+    try:
+        side.network.hold(Wire([(side.router, name), (side.end.namespace, name)]))
+    except OSError as error:
+        raise Skip(f"the kernel offers no tun ({error.strerror})") from None
     _tunnel_on_top(side, name, 1500)
-
-
-class Wire:
-    """Two tun devices, what one sends the other receives."""
-
-    def __init__(self, *where):
-        *namespaces, name = where
-        self._ends = [self._open(namespace, name) for namespace in namespaces]
-        self._stop = os.pipe()
-        self._thread = threading.Thread(target=self._carry, daemon=True)
-        self._thread.start()
-
-    @staticmethod
-    def _open(namespace, name):
-        try:
-            with namespace.enter():
-                end = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-                fcntl.ioctl(end, TUNSETIFF,
-                            struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
-                return end
-        except OSError as error:
-            raise Skip(f"the kernel offers no tun ({error.strerror})") from None
-
-    def _carry(self):
-        other = {self._ends[0]: self._ends[1], self._ends[1]: self._ends[0]}
-        while True:
-            ready = select.select([*self._ends, self._stop[0]], [], [])[0]
-            if self._stop[0] in ready:
-                return
-            for end in ready:
-                with contextlib.suppress(OSError):
-                    for _ in range(64):
-                        os.write(other[end], os.read(end, 1 << 16))
-
-    def close(self):
-        os.write(self._stop[1], b"x")
-        self._thread.join(10)
-        for descriptor in (*self._ends, *self._stop):
-            os.close(descriptor)
 
 
 # Tags need room beside 1500 bytes, as operators give them on their switches.
@@ -443,6 +415,9 @@ class Network(Lab):
         return [self.lan.device, self.wan.device]
 
     def offloadable(self, hook):
+        """Between two devices without a link layer TC is at work, whatever the hook."""
+        if all(side.layer3 and not side.left_out for side in self.sides):
+            return True
         return all(side.offloadable(hook) for side in self.sides)
 
     def far(self, role, index):
@@ -506,6 +481,8 @@ class Network(Lab):
         for side in self.sides:
             side.configure()
         self.flush()
+        for side in self.sides:
+            side.settle()
 
     def load_ruleset(self, nat):
         if nat == "masquerade":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Flows of hosts behind the client and behind the server, which exist in frames only."""
 
+import contextlib
 import dataclasses
 
 from . import frames
@@ -8,6 +9,16 @@ from .frames import ACK, PSH, SYN
 
 NEAR_SEQ, FAR_SEQ = 1000, 900_000
 PROTOCOLS = {"tcp": 6, "udp": 17}
+
+
+def report_every_error(router):
+    """No ICMP error is left out: a rate limit would choose by the clock."""
+    router.sysctl("ipv4/icmp_ratelimit", 0)
+    router.sysctl("ipv6/icmp/ratelimit", 0)
+    for name in ("icmp_msgs_per_sec", "icmp_msgs_burst"):
+        # Not of a namespace before Linux 6.10; the default is far from reached.
+        with contextlib.suppress(FileNotFoundError):
+            router.sysctl(f"ipv4/{name}", 1_000_000)
 
 
 def payload_of(size, number):
