@@ -155,7 +155,7 @@ build/stamp/objects: FORCE
 VERSIONED := $(shell grep -ls BPFW_VERSION $(SOURCES))
 VERSIONED_OBJECTS := $(VERSIONED:%.c=build/obj/%.o) $(VERSIONED:%.c=build/asan/obj/%.o)
 $(VERSIONED_OBJECTS): build/stamp/version
-$(VERSIONED_OBJECTS): private CPPFLAGS += -DBPFW_VERSION='"$(VERSION)"'
+$(VERSIONED_OBJECTS): private override CPPFLAGS += -DBPFW_VERSION='"$(VERSION)"'
 
 define compile
 $(call say,CC,$@)

@@ -34,6 +34,27 @@
 #define SYS_pidfd_getfd 438
 #endif
 
+/*
+ * Our pid as those see it who look at us: a jail has a process namespace of its own, but the
+ * /proc that it was given is that of the machine.
+ */
+static pid_t own_pid(void)
+{
+	char text[32] = "";
+
+	return readlink("/proc/self", text, sizeof(text) - 1) > 0 ? (pid_t)strtol(text, NULL, 10) :
+								    getpid();
+}
+
+/* From a jail the processes of the machine are seen in /proc only. */
+static bool is_gone(pid_t pid)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return access(path, F_OK) && kill(pid, 0) && errno == ESRCH;
+}
+
 /* ---- Pins ------------------------------------------------------------------- */
 
 static int have_bpffs(void)
@@ -117,7 +138,7 @@ static void remove_stale_pins(int bpffs)
 	while ((entry = readdir(directory))) {
 		pid_t pid = pins_owner(entry->d_name);
 
-		if (pid && kill(pid, 0) && errno == ESRCH)
+		if (pid && is_gone(pid))
 			remove_pins(bpffs, entry->d_name);
 	}
 	closedir(directory);
@@ -149,7 +170,7 @@ static int pin_maps(struct instance *instance, const struct datapath *datapath)
 	if (bpffs < 0)
 		return bpffs;
 	remove_stale_pins(bpffs);
-	snprintf(own, sizeof(own), PINS_PREFIX "%d", getpid());
+	snprintf(own, sizeof(own), PINS_PREFIX "%d", own_pid());
 	remove_pins(bpffs, own); /* of a killed one that had our pid */
 	if (mkdirat(bpffs, own, 0700))
 		return -errno;
@@ -179,7 +200,7 @@ static int bind_name(struct instance *instance, const struct datapath *datapath)
 	if (instance->name_fd < 0)
 		return -errno;
 	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
-		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, getpid(),
+		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, own_pid(),
 		       datapath->maps.flows4, datapath->maps.flows6,
 		       bpf_map__fd(datapath->skeleton->maps.exits),
 		       bpf_map__fd(datapath->skeleton->maps.counters),
@@ -195,10 +216,12 @@ int instance_announce(struct instance *instance, const struct datapath *datapath
 	int err = pin_maps(instance, datapath);
 
 	if (err) {
-		log_warn("cannot use a bpffs at " BPFFS
-			 " (%s): the maps are not pinned, so bpftool finds "
-			 "them by id only; forwarding, and bpfw's own commands, do not need it",
-			 strerror(-err));
+		/* Who is not root may not; that is no surprise. */
+		log_message(geteuid() ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+			    "cannot use a bpffs at " BPFFS
+			    " (%s): the maps are not pinned, so bpftool finds "
+			    "them by id only; forwarding, and bpfw's own commands, do not need it",
+			    strerror(-err));
 		unpin_maps(instance);
 	}
 	err = bind_name(instance, datapath);
