@@ -24,5 +24,31 @@ unit_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 $(eval $(call test_directory,unit))
 $(eval $(call test_directory,packet))
 
+# ---- tests/verifier: the BPF side by each compiler that is here, named by major version ----
+
+clang_major = $(shell echo __clang_major__ | $1 -E -P -x c - 2>/dev/null)
+VERIFIER_OBJECTS :=
+
+define verifier_object
+VERIFIER_OBJECTS += build/bpf/verifier/clang-$2.bpf.o
+build/bpf/verifier/clang-$2.bpf.o: private VERIFIER_CLANG := $1
+endef
+
+$(foreach c,$(CLANG) clang-14 clang-19,$(if $(call which,$c),$(foreach v,$(call clang_major,$c),\
+	$(if $(filter %/clang-$v.bpf.o,$(VERIFIER_OBJECTS)),,$(eval $(call verifier_object,$c,$v))))))
+
+build/bpf/verifier/%.bpf.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
+		| $(LIBBPF_READY)
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(VERIFIER_CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d).tmp -c -o $@.tmp $< && \
+		mv -f $(@:.o=.d).tmp $(@:.o=.d) && mv -f $@.tmp $@
+
+build/tests/verifier/verify: build/obj/tests/verifier/verify.o $(LIBBPF_ARCHIVE) build/stamp/ldflags
+	$(link)
+
+.PHONY: verifier-tests
+verifier-tests: build/tests/verifier/verify $(VERIFIER_OBJECTS)
+
 tests: build/bpfw build/asan/bpfw $(unit_TESTS:%=build/%) $(unit_TESTS:%=build/asan/%) \
-	$(packet_TESTS:%=build/%) $(BPFTOOL_FULL)
+	$(packet_TESTS:%=build/%) verifier-tests $(BPFTOOL_FULL)

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""The quick part of the matrix (tests/vm/check --quick) as TAP: one result a kernel and file."""
+"""The quick part of the matrix (tests/vm/check --quick) as TAP: one result a kernel and file.
+
+Time is bounded: what would not fit is skipped, and says so.
+"""
 
 import signal
 import sys
 
-from vmlab import plan
-from vmlab.kernels import kernel
-from vmlab.machine import Machine, default_environment
+from vmlab import machines, plan
 from vmlab.matrix import Matrix
 
-LIMIT = 660  # seconds for one kernel
+LIMIT = 560  # seconds for all; tests/run ends a file after 600
 
 
 def say(text):
@@ -39,10 +40,9 @@ def report(matrix):
 def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     matrix = Matrix(say)
-    for version in plan.QUICK_KERNELS:
-        matrix.add(version, lambda version=version: Machine(kernel(version)), plan.quick(),
-                   default_environment())
-    matrix.run(machines=2, file_limit=LIMIT, limit=LIMIT)
+    for name in plan.QUICK_KERNELS:
+        matrix.add(name, lambda name=name: machines.make(name), plan.quick(name))
+    matrix.run(machines=2, file_limit=LIMIT, limit=LIMIT, total=LIMIT)
     for line in matrix.table():
         say(line)
     return 1 if report(matrix) else 0

@@ -4,3 +4,7 @@
 
 class Unavailable(Exception):
     """A tool, a package or a mirror is missing here: what needs it is skipped, with the reason."""
+
+
+class BuildFailed(Exception):
+    """What a machine is to run cannot be built for it. The text is what the compiler has said."""

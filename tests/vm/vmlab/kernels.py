@@ -85,9 +85,11 @@ def _fetch(version, architecture, directory):
     require("depmod", "dpkg-deb")
     suite = Suite(SUITES[version], architecture).open()
     packages = [_newest_image(suite, version, architecture)]
-    # From 7.0 on the image's package is empty and depends on those that hold something.
+    # From 7.0 on the image's package is empty and depends on those that hold something. Before
+    # that it may name one that a mirror of today no longer has, and that is not needed.
+    there = set(suite.names("linux-"))
     packages += [name for name in suite.depends(packages[0])
-                 if re.match(r"linux-(base|binary|modules)-\d", name)]
+                 if name in there and re.match(r"linux-(base|binary|modules)-\d", name)]
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     for package in suite.fetch(packages):

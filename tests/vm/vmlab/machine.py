@@ -48,17 +48,6 @@ def stop_all():
         process.kill()
 
 
-def busybox():
-    for directory in "/bin", "/usr/bin":
-        path = pathlib.Path(directory, "busybox")
-        if path.exists():
-            image = path.read_bytes()
-            if b"/ld-linux" in image[:4096]:
-                raise Unavailable(f"{path} is not static (scripts/install-deps vm)")
-            return image
-    raise Unavailable("no busybox (scripts/install-deps vm)")
-
-
 def default_environment():
     """What is found here is found there: the machine has the same files."""
     python = os.path.dirname(os.path.realpath(sys.executable))
@@ -77,10 +66,11 @@ def command_script(command, environment):
 
 
 class Machine:
-    """An x86-64 machine with one of Debian's kernels and this host's files."""
+    """A machine like this one, with one of Debian's kernels and this host's files."""
 
-    console = "ttyS0"
-    initial_modules = BOOT_MODULES
+    bus = "pci"
+    # When the host is busy the emulated timer is late, and the kernel's check of it would panic.
+    command_line = "console=ttyS0 panic=-1 no_timer_check"
 
     def __init__(self, kernel, smp=2, memory=2048):
         self.kernel = kernel
@@ -95,17 +85,28 @@ class Machine:
         return ["qemu-system-x86_64", "-machine", "q35", "-cpu", "host" if host else "max",
                 "-accel", accelerator]
 
-    def devices(self):
-        return ["-device", "virtio-serial-pci", *self._share("hostroot", "/"),
-                *self._share("modules", self.kernel.modules)]
+    def shares(self):
+        """What the machine mounts over 9p: tag and path."""
+        return {"hostroot": "/", "modules": self.kernel.modules}
 
-    @staticmethod
-    def _share(tag, path):
-        if "," in str(path):
-            raise Unavailable(f"{path}: QEMU takes no path with a comma")
-        return ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,"
-                          "multidevs=remap",
-                "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    def busybox(self):
+        for path in map(pathlib.Path, ("/bin/busybox", "/usr/bin/busybox")):
+            if path.exists():
+                image = path.read_bytes()
+                if b"/ld-linux" in image[:4096]:
+                    raise Unavailable(f"{path} is not static (scripts/install-deps vm)")
+                return image
+        raise Unavailable("no busybox (scripts/install-deps vm)")
+
+    def _devices(self):
+        words = ["-device", f"virtio-serial-{self.bus}"]
+        for tag, path in self.shares().items():
+            if "," in str(path):
+                raise Unavailable(f"{path}: QEMU takes no path with a comma")
+            words += ["-fsdev", f"local,id={tag},path={path},security_model=none,readonly=on,"
+                                "multidevs=remap",
+                      "-device", f"virtio-9p-{self.bus},fsdev={tag},mount_tag={tag}"]
+        return words
 
     def initramfs(self, file, script):
         archive = cpio.Archive(file)
@@ -113,7 +114,7 @@ class Machine:
                      "sys", "vm"):
             archive.directory(name)
         archive.console()
-        archive.file("bin/busybox", busybox(), 0o755)
+        archive.file("bin/busybox", self.busybox(), 0o755)
         archive.file("init", (GUEST / "init").read_bytes(), 0o755)
         archive.file("vm/boot", (GUEST / "boot").read_bytes(), 0o755)
         self._contents(archive, script)
@@ -122,8 +123,9 @@ class Machine:
     def _contents(self, archive, script):
         archive.file("vm/command", script.encode(), 0o755)
         archive.file("vm/repository", str(ROOT).encode())
+        archive.file("vm/shares", " ".join(self.shares()).encode())
         names = []
-        for path in self.kernel.module_files(*self.initial_modules):
+        for path in self.kernel.module_files(*BOOT_MODULES):
             names.append(path.name.partition(".")[0] + ".ko")
             archive.file("modules/" + names[-1], module_image(path))
         archive.file("modules/list", "\n".join(names).encode() + b"\n")
@@ -142,12 +144,11 @@ class Machine:
             words = [*program, "-smp", str(self.smp), "-m", str(self.memory), "-nodefaults",
                      "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
                      "-kernel", str(self.kernel.vmlinuz), "-initrd", str(initrd),
-                     "-append", f"console={self.console} panic=-1",
-                     *self._serial(console), *self.devices()]
+                     "-append", self.command_line,
+                     *self._serial(console), *self._devices()]
             return self._watch(words, console, timeout, out, err)
 
-    @staticmethod
-    def _serial(console):
+    def _serial(self, console):
         return ["-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"]
 
     def _watch(self, words, console, timeout, out, err):

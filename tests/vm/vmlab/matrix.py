@@ -5,10 +5,11 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
+import math
 import threading
 import time
 
-from . import Unavailable
+from . import BuildFailed, Unavailable
 from .machine import LOST, TIMED_OUT, stop_all
 
 STATUSES = ("passed", "failed", "skipped")
@@ -82,15 +83,18 @@ class _Errors:
 class Column:
     """One kernel: the files that are left, and the cells of those that are done."""
 
-    def __init__(self, name, make_machine, plan, environment, report):
+    def __init__(self, name, make, plan, report):
         self.name = name
         self.release = ""
         self.unavailable = ""
         self.cells = {}
-        self._make_machine = make_machine
+        self._make = make
         self._plan = dict(plan)
-        self._environment = environment
+        self._environment = {}
         self._report = report
+
+    def cases(self):
+        return sum(len(cases) or 1 for cases in self._plan.values())
 
     def _done(self, source, cell):
         self.cells[source] = cell
@@ -103,9 +107,12 @@ class Column:
         """Boot, run what is left, and boot again if a test took the machine with it."""
         deadline = time.monotonic() + limit
         try:
-            machine = self._make_machine()
+            machine, self._environment = self._make()
         except Unavailable as reason:
             self.unavailable = str(reason)
+            return self
+        except BuildFailed as error:
+            self._done("build", Cell([("failed", "the build", "")], 0.0, str(error)))
             return self
         self.release = machine.kernel.release
         while self._left():
@@ -113,7 +120,7 @@ class Column:
             if left <= 0 or not self._boot(machine, file_limit, left):
                 break
         for source, _ in self._left():
-            self._done(source, Cell([("skipped", "all", f"{limit / 60:g} minutes are over")]))
+            self._done(source, Cell([("skipped", "all", f"no time was left for {self.name}")]))
         return self
 
     def _boot(self, machine, file_limit, limit):
@@ -145,8 +152,9 @@ class Matrix:
         self._say = say
         self._lock = threading.Lock()
 
-    def add(self, name, make_machine, plan, environment):
-        self.columns.append(Column(name, make_machine, plan, environment, self._report))
+    def add(self, name, make, plan):
+        """make() gives the machine and the environment of its commands."""
+        self.columns.append(Column(name, make, plan, self._report))
 
     def _report(self, column, source, cell):
         with self._lock:
@@ -156,9 +164,17 @@ class Matrix:
             if cell.count("failed"):
                 self._say("\n".join(f"    | {line}" for line in cell.output.splitlines()))
 
-    def run(self, machines, file_limit, limit):
+    def run(self, machines, file_limit, limit, total=math.inf):
+        """The limits are seconds: for a file on a kernel, for a kernel, and for all kernels."""
+        end = time.monotonic() + total
+
+        def run_column(column):
+            return column.run(file_limit, min(limit, end - time.monotonic()))
+
         with concurrent.futures.ThreadPoolExecutor(machines) as pool:
-            waiting = [pool.submit(column.run, file_limit, limit) for column in self.columns]
+            # That with the most to do last would leave the other machines idle.
+            waiting = [pool.submit(run_column, column)
+                       for column in sorted(self.columns, key=Column.cases, reverse=True)]
             try:
                 for one in waiting:
                     one.result()
@@ -175,17 +191,30 @@ class Matrix:
             total += sum(bool(column.unavailable) for column in self.columns)
         return total
 
+    def _rows(self):
+        """A row a file, a column a kernel."""
+        sources = {source for column in self.columns for source in column.cells}
+        return [["passed/failed/skipped", *(column.name for column in self.columns)],
+                *([source, *(str(column.cells.get(source, "-")) for column in self.columns)]
+                  for source in sorted(sources))]
+
     def table(self):
-        """Lines: a row a file, a column a kernel."""
-        sources = []
-        for column in self.columns:
-            sources += [source for source in column.cells if source not in sources]
-        rows = [["passed/failed/skipped", *(column.name for column in self.columns)]]
-        rows += [[source, *(str(column.cells.get(source, "-")) for column in self.columns)]
-                 for source in sorted(sources)]
+        rows = self._rows()
         widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
         return [f"{row[0]:{widths[0]}}  " + "  ".join(
             f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:])) for row in rows]
+
+    def markdown(self, title):
+        """The table for a document, with what was skipped and why."""
+        head, *rows = self._rows()
+        releases = ["release", *(column.release or "not to be had" for column in self.columns)]
+        lines = [title, "", *("| " + " | ".join(row) + " |" for row in (
+            head, ["---"] + ["---:"] * len(self.columns), releases,
+            *([f"`{source}`", *cells] for source, *cells in rows)))]
+        for name, reasons in (("Failed", self.failures()), ("Skipped", self.skips())):
+            if reasons:
+                lines += ["", f"{name}:", "", *(f"- {reason}" for reason in reasons)]
+        return "\n".join(lines) + "\n"
 
     def skips(self):
         """Lines: each reason once, with how often and where."""

@@ -1,48 +1,79 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which test files run on which kernel, and of the long ones which cases.
+"""Which test files run on which machine, and of the long ones which cases.
 
 A processor in software is ten to twenty times slower than the one that emulates it, and the host's
 own kernel runs every case anyway. So a file that goes through many values of one thing (kinds of
-NAT, kinds of change) is cut here to cases that meet every hook and every path in the kernel; a file
-that is not named runs whole.
+NAT, networks, kinds of change) is cut here to cases that meet every hook and every path in the
+kernel. One kernel gets every network there is; what the others may differ in is less.
+
+A case is a text that the name of the test holds; no cases are the whole file. Files that are not
+named here run on the host only.
 """
 
 import pathlib
-import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 
-DIRECTORIES = ("tests/packet", "tests/net")
+PACKET = tuple((str(path.relative_to(ROOT)), ())
+               for path in sorted((ROOT / "tests" / "packet").glob("*_test.c")))
+VERIFIER = (("tests/verifier/verifier_test.py", ()),)
 
-# Floods measure how the daemon stands load: an emulated machine is under load by itself.
-LEFT_OUT = ("tests/net/flood_test.py",)
+CORE = (
+    ("tests/net/changes_test.py", (
+        "route to second uplink 4 tc", "route to second uplink 6 xdp",
+        "neighbour has new mac server tc")),
+    ("tests/net/clsact_test.py", ()),
+    ("tests/net/lifecycle_test.py", ("close by fin tc", "close by fin xdp", "tuple used again tc")),
+    ("tests/net/networks_changes_test.py", (
+        "session redials pppoe-vlan tc", "session redials pppoe xdp", "pvid of a port changes tc",
+        "host moves to another port xdp")),
+    ("tests/net/networks_oracle_test.py", (
+        "same frames qinq pppoe-vlan", "same frames bridge-pvid vlan", "same frames bridge pppoe")),
+    ("tests/net/nobtf_test.py", ()),
+    ("tests/net/offload_test.py", (
+        "offload masquerade", "offload both xdp", "hook is chosen auto",
+        "conntrack keeps its nat")),
+    ("tests/net/survive_test.py", ("killed in mid flow tc", "hangs and recovers xdp")),
+)
 
-CASES = {
-    "tests/net/offload_test.py": (
-        "offload masquerade", "offload both", "hook is chosen", "table is full",
-        "conntrack keeps its nat"),
-}
+NETWORKS = "tests/net/networks_test.py"
+EVERY_NETWORK = "6.12"
+SOME_NETWORKS = (
+    "offload vlan pppoe-vlan", "offload qinq vlan", "offload bridge pppoe",
+    "offload bridge-pvid vlan", "offload vlan-on-bridge vlan", "offload plain wireguard",
+    "offload plain pppoe xdpgeneric", "automatic interfaces auto",
+    "frames for others on the bridge 4", "real ppp daemon")
+ALL_NETWORKS = ("offload", *SOME_NETWORKS[-3:], "hosts on the bridge talk", "control frames of ppp",
+                "foreign tags and sessions", "hairpin bridge", "vrf is left")
 
-QUICK_KERNELS = ("6.1", "6.12")
+# What byte order could break: every header, every counter and number in the maps, every rewrite
+BIG_ENDIAN = (*PACKET, *VERIFIER, ("tests/net/offload_test.py", (
+    "offload masquerade", "offload both", "conntrack keeps its nat")))
 
-QUICK = {
-    "tests/packet/control_test.c": (),
-    "tests/packet/encapsulation_test.c": (),
-    "tests/packet/flow_test.c": (),
-    "tests/packet/live_test.c": (),
-    "tests/packet/walk_test.c": (),
-    "tests/net/clsact_test.py": (),
-    "tests/net/offload_test.py": ("offload masquerade", "hook is chosen"),
-}
+# In `make check`: two kernels (the last without tcx, and Debian's), and the big-endian machine
+QUICK_KERNELS = ("6.12", "6.1", "s390x")
+SLOW_PACKET = ("tests/packet/random_test.c", "tests/packet/rewrite_test.c")
+QUICK = (
+    *(one for one in PACKET if one[0] not in SLOW_PACKET),
+    *VERIFIER,
+    ("tests/net/offload_test.py", ("offload masquerade", "hook is chosen auto")),
+    (NETWORKS, ("offload vlan pppoe-vlan tc", "offload qinq vlan xdp", "offload bridge pppoe xdp",
+                "offload bridge-pvid vlan tc", "offload plain wireguard tc")),
+)
+QUICK_BIG_ENDIAN = (
+    *(one for one in PACKET if one[0] not in SLOW_PACKET),
+    *VERIFIER,
+    ("tests/net/offload_test.py", ("offload both tc", "offload both xdp")),
+)
 
 
-def complete():
-    """Every file with its cases (none: all of them)."""
-    found = [str(path.relative_to(ROOT)) for directory in DIRECTORIES
-             for path in sorted((ROOT / directory).glob("*_test.*"))
-             if re.fullmatch(r".*_test\.(c|py)", path.name)]
-    return [(source, CASES.get(source, ())) for source in found if source not in LEFT_OUT]
+def complete(machine):
+    """Files and cases for that machine."""
+    if machine == "s390x":
+        return list(BIG_ENDIAN)
+    networks = ALL_NETWORKS if machine == EVERY_NETWORK else SOME_NETWORKS
+    return sorted((*PACKET, *VERIFIER, *CORE, (NETWORKS, networks)))
 
 
-def quick():
-    return list(QUICK.items())
+def quick(machine):
+    return list(QUICK_BIG_ENDIAN if machine == "s390x" else QUICK)
