@@ -187,9 +187,23 @@ static __always_inline int parse_bare(const struct packet *p, __be16 *type)
 	return p->skb->vlan_present ? REASON(EXIT_VLAN) : PARSE_OK;
 }
 
+/*
+ * The halves of a header's byte. Bitfields of vmlinux.h lie as on the machine whose BTF it was
+ * made from, which may have the other byte order.
+ */
+static __always_inline __u32 high_half(const void *header, __u32 offset)
+{
+	return ((const __u8 *)header)[offset] >> 4;
+}
+
+static __always_inline __u32 low_half(const void *header, __u32 offset)
+{
+	return ((const __u8 *)header)[offset] & 0xf;
+}
+
 static __always_inline int parse_tcp(struct packet *p, const struct tcphdr *tcp, __u32 l4_len)
 {
-	__u32 header_len = tcp->doff * 4;
+	__u32 header_len = high_half(tcp, TCP_OFFSET_BYTE) * 4;
 
 	if (header_len < TCP_HLEN || header_len > l4_len)
 		return REASON(EXIT_L4_HEADER);
@@ -239,9 +253,9 @@ static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *k
 		return REASON(EXIT_TRUNCATED);
 	ip = p->l3;
 	p->l3_len = bpf_ntohs(ip->tot_len);
-	if (ip->version != 4 || ip->ihl < 5)
+	if (high_half(ip, 0) != 4 || low_half(ip, 0) < 5)
 		return REASON(EXIT_IP_HEADER);
-	if (ip->ihl > 5)
+	if (low_half(ip, 0) > 5)
 		return REASON(EXIT_IP_OPTIONS);
 	if (p->l3_len < IPV4_HLEN)
 		return REASON(EXIT_IP_HEADER);
@@ -293,7 +307,7 @@ static __always_inline int parse_ipv6(struct packet *p, struct bpfw_flow6_key *k
 	ip6 = p->l3;
 	payload_len = bpf_ntohs(ip6->payload_len);
 	p->l3_len = IPV6_HLEN + payload_len;
-	if (ip6->version != 6)
+	if (high_half(ip6, 0) != 6)
 		return REASON(EXIT_IP_HEADER);
 	if (p->l3_len > packet_l3_room(p))
 		return REASON(EXIT_TRUNCATED);

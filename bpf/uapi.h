@@ -59,7 +59,8 @@
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1FFF
 
-#define TCP_FLAG_BYTE 13 /* offset of the flags in the TCP header */
+#define TCP_OFFSET_BYTE 12 /* offset of the header's length in the TCP header, and of */
+#define TCP_FLAG_BYTE 13   /* the flags */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

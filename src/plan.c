@@ -253,6 +253,9 @@ static const char *why_not_xdp(const struct walk *walk, const struct link *link)
 		return "it has no Ethernet header; what comes in by XDP goes there by the stack";
 	if (!may_do_xdp(link))
 		return "frames come to such a device behind XDP";
+	if (walk->hook == HOOK_AUTO && walk->probes->hides_xdp_target &&
+	    walk->probes->hides_xdp_target(walk->probes->context, link))
+		return "this kernel does not say whether a veth takes frames from XDP";
 	if (walk->probes->unfit_for_xdp && walk->probes->unfit_for_xdp(walk->probes->context, link))
 		return "virtual devices are new here: start bpfw again to have XDP";
 	return NULL;

@@ -20,6 +20,8 @@ struct plan_probes {
 	bool (*forwards)(void *context, const struct link *link);
 	/* The port's hardware takes VLAN tags out of the frames that it hands over. */
 	bool (*strips_vlans)(void *context, const struct link *link);
+	/* A veth, and the kernel does not say whether it takes frames from XDP. */
+	bool (*hides_xdp_target)(void *context, const struct link *link);
 	/* XDP would meet frames there that the loaded program was not made for. */
 	bool (*unfit_for_xdp)(void *context, const struct link *link);
 	void *context;

@@ -65,12 +65,27 @@ static bool is_unfit_for_xdp(void *context, const struct link *link)
 	return ports->only_wires && link->kind[0];
 }
 
+/* What the device can do with XDP (enum netdev_xdp_act), 0 where the kernel does not say. */
+static uint64_t xdp_features(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+
+	return bpf_xdp_query((int)ifindex, 0, &query) ? 0 : query.feature_flags;
+}
+
+bool port_hides_xdp_target(void *context, const struct link *link)
+{
+	(void)context;
+	return link_is(link, "veth") && !xdp_features(link->ifindex);
+}
+
 static void make_plan(struct ports *ports, const struct links *links,
 		      const struct pppoe_sessions *sessions)
 {
 	const struct plan_probes probes = {
 		.forwards = plan_ask_forwards,
 		.strips_vlans = was_stripping,
+		.hides_xdp_target = port_hides_xdp_target,
 		.unfit_for_xdp = is_unfit_for_xdp,
 		.context = ports,
 	};
@@ -215,14 +230,6 @@ static uint32_t attached_xdp(uint32_t ifindex)
 	if (query.drv_prog_id)
 		return query.drv_prog_id;
 	return query.skb_prog_id ? query.skb_prog_id : query.prog_id;
-}
-
-/* What the device can do with XDP (enum netdev_xdp_act), 0 where the kernel does not say. */
-static uint64_t xdp_features(uint32_t ifindex)
-{
-	LIBBPF_OPTS(bpf_xdp_query_opts, query);
-
-	return bpf_xdp_query((int)ifindex, 0, &query) ? 0 : query.feature_flags;
 }
 
 /* The first program of that name at tcx ingress, 0 if there is none. */
@@ -494,14 +501,13 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 	}
 }
 
-/* A veth loses redirected frames if its peer does not poll; older kernels do not tell. */
 static void warn_of_silent_veth(const struct port *port, const struct link *link)
 {
-	if (!link || port->mode != ATTACH_XDP || strcmp(link->kind, "veth") ||
-	    xdp_features(port->ifindex))
+	if (!link || port->mode != ATTACH_XDP || !port_hides_xdp_target(NULL, link))
 		return;
 	log_warn("interface '%s': this kernel (before 6.3) does not say whether a veth takes "
-		 "frames from XDP: switch GRO on at its peer, or use --iface %s:tc",
+		 "frames from XDP: its peer needs GRO (before 5.13 an XDP program), or use "
+		 "--iface %s:tc",
 		 port->name, port->interface);
 }
 

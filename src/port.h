@@ -57,6 +57,12 @@ struct ports {
 int ports_plan(struct ports *ports, const struct options *options, const struct links *links,
 	       const struct pppoe_sessions *sessions);
 
+/*
+ * For struct plan_probes: a veth whose peer does not poll loses what XDP redirects to it, and
+ * the kernel says since 6.3 only which one does.
+ */
+bool port_hides_xdp_target(void *context, const struct link *link);
+
 /* Can a port be attached as XDP, or at TC, also one that comes later? What to load. */
 bool ports_want_xdp(const struct ports *ports);
 bool ports_want_tc(const struct ports *ports);

@@ -174,7 +174,7 @@ static struct wire *wire_of_socket(struct pairing *pairing, int fd)
 	socklen_t domain_len = sizeof(domain);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len) || domain != AF_PPPOX ||
-	    getsockname(fd, (struct sockaddr *)&address, &len) || len != sizeof(address) ||
+	    getsockname(fd, (void *)&address, &len) || len != sizeof(address) ||
 	    address.sa_protocol != PX_PROTO_OE)
 		return NULL;
 	pppoe = address.sa_addr.pppoe;

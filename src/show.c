@@ -14,6 +14,7 @@
 #include "link.h"
 #include "log.h"
 #include "plan.h"
+#include "port.h"
 #include "pppoe.h"
 #include "rtnl.h"
 #include "show.h"
@@ -524,6 +525,7 @@ int show_dry_run(const struct options *options)
 	const struct plan_probes probes = {
 		.forwards = plan_ask_forwards,
 		.strips_vlans = plan_ask_strips_vlans,
+		.hides_xdp_target = port_hides_xdp_target,
 	};
 	static struct pppoe_sessions sessions;
 	static struct links links;

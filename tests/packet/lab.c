@@ -236,6 +236,18 @@ static void read_exits(const struct lab *lab, uint64_t exits[EXIT_REASONS])
 			exits[i] += counters[cpu].count[i];
 }
 
+/* Without a context, frames come from the loopback device. */
+static bool takes_xdp_ingress(const struct lab *lab)
+{
+	const uint8_t frame[64] = { 0 };
+	struct xdp_md xdp = { .data_end = sizeof(frame),
+			      .ingress_ifindex = lab->side[LAN].ifindex };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame),
+		    .ctx_in = &xdp, .ctx_size_in = sizeof(xdp));
+
+	return bpf_prog_test_run_opts(datapath_xdp_fd(&lab->datapath), &run) != -EINVAL;
+}
+
 static void open_lab(struct lab *lab, bool detect_partial, bool switched)
 {
 	const struct datapath_config config = {
@@ -257,11 +269,12 @@ static void open_lab(struct lab *lab, bool detect_partial, bool switched)
 	if (datapath_load(&lab->datapath, &config) ||
 	    datapath_set_signals(&lab->datapath, keep_signal, lab))
 		tap_bail_out("the programs cannot be loaded");
-	err = untag_open(&lab->untag, datapath_tc_fd(&lab->datapath, false));
+	err = untag_open(&lab->untag, lab->datapath.skeleton->progs.bpfw_tc);
 	if (err)
 		tap_bail_out("the program for TC's tags cannot be loaded: %s", strerror(-err));
 	set_ports(lab);
 	lab_heartbeat(lab);
+	lab->no_xdp_runs = !takes_xdp_ingress(lab);
 	read_exits(lab, lab->exits);
 }
 
@@ -354,7 +367,6 @@ static void run_tc(struct lab *lab, const struct lab_arrival *arrival, uint32_t 
 	uint32_t gso_size = arrival ? arrival->gso_size : 0;
 	struct __sk_buff skb = {
 		.ifindex = ingress,
-		.ingress_ifindex = ingress,
 		.gso_size = gso_size,
 		.gso_segs = gso_size ? 2 : 0,
 	}, skb_out = { 0 };
@@ -386,11 +398,23 @@ static void run_xdp(struct lab *lab, uint32_t ingress, const struct frame *in,
 	outcome->verdict = name_verdict(LAB_XDP, run.retval);
 }
 
+bool lab_can_run(const struct lab *lab, enum lab_hook hook)
+{
+	if (hook != LAB_XDP || !lab->no_xdp_runs)
+		return true;
+	tap_skip_next("BPF_PROG_TEST_RUN takes no ingress for XDP before Linux 5.14");
+	return false;
+}
+
 void lab_run(struct lab *lab, enum lab_hook hook, const struct lab_arrival *arrival,
 	     const struct frame *in, struct lab_outcome *outcome)
 {
 	uint32_t ingress = arrival && arrival->ingress ? arrival->ingress : lab->side[LAN].ifindex;
 
+	if (!lab_can_run(lab, hook)) {
+		*outcome = (struct lab_outcome){ .err = -EOPNOTSUPP, .verdict = VERDICT_OTHER };
+		return;
+	}
 	if (hook == LAB_XDP)
 		run_xdp(lab, ingress, in, outcome);
 	else

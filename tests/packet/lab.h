@@ -44,6 +44,7 @@ struct lab {
 	uint64_t exits[EXIT_REASONS];
 	struct bpfw_signal signal[LAB_SIGNALS]; /* the last ones read */
 	unsigned int signals;                   /* how many since lab_forget_signals() */
+	bool no_xdp_runs;                       /* this kernel takes no ingress for them */
 };
 
 /* One direction of a flow as the tests see it. */
@@ -111,6 +112,10 @@ void lab_heartbeat(struct lab *lab);
 /* As if the daemon had not been heard of for HEARTBEAT_VALID_MS. */
 void lab_expire_heartbeat(struct lab *lab);
 
+/* Can the kernel run frames through this hook? If not, the next result is a skipped one. */
+bool lab_can_run(const struct lab *lab, enum lab_hook hook);
+
+/* Where the kernel cannot run it, the same. */
 void lab_run(struct lab *lab, enum lab_hook hook, const struct lab_arrival *arrival,
 	     const struct frame *in, struct lab_outcome *outcome);
 

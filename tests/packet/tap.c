@@ -6,19 +6,29 @@
 #include "tap.h"
 
 static unsigned int results, failures;
+static const char *skip_reason; /* of the next result */
 
 bool tap(bool ok, const char *format, ...)
 {
 	va_list args;
 
+	ok = ok || skip_reason;
 	printf("%sok %u - ", ok ? "" : "not ", ++results);
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
+	if (skip_reason)
+		printf(" # SKIP %s", skip_reason);
+	skip_reason = NULL;
 	putchar('\n');
 	fflush(stdout);
 	failures += !ok;
 	return ok;
+}
+
+void tap_skip_next(const char *reason)
+{
+	skip_reason = reason;
 }
 
 void tap_note(const char *format, ...)

@@ -8,6 +8,9 @@
 /* One result. Returns `ok`. */
 bool tap(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What the next result is about cannot be tried here: it is skipped, whatever it says. */
+void tap_skip_next(const char *reason);
+
 /* A line of explanation. */
 void tap_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

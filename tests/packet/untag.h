@@ -7,6 +7,8 @@
 #ifndef BPFW_TEST_UNTAG_H
 #define BPFW_TEST_UNTAG_H
 
+#include <bpf/libbpf.h>
+
 /* Words of __sk_buff's cb: in, the tag to take out (type 0: none) */
 enum untag_in {
 	UNTAG_TYPE, /* network byte order */
@@ -22,12 +24,11 @@ enum untag_out {
 };
 
 struct untag {
-	int fd;       /* the program's */
-	int programs; /* of what it calls; the kernel empties it when it is closed */
+	int fd;
 };
 
-/* Load it, to run the TC program of this descriptor. Returns 0 or -errno. */
-int untag_open(struct untag *untag, int tc_fd);
+/* Load it, around the instructions of this TC program, which is loaded. Returns 0 or -errno. */
+int untag_open(struct untag *untag, const struct bpf_program *tc);
 void untag_close(struct untag *untag);
 
 #endif /* BPFW_TEST_UNTAG_H */

@@ -13,7 +13,7 @@
 #define DEVICES 512
 
 static struct link device[DEVICES]; /* by ifindex */
-static bool forwards[DEVICES], strips[DEVICES], unfit[DEVICES];
+static bool forwards[DEVICES], strips[DEVICES], hides[DEVICES], unfit[DEVICES];
 static struct links links;
 static struct pppoe_sessions sessions;
 static struct options options;
@@ -31,13 +31,20 @@ static bool probe_strips(void *context, const struct link *link)
 	return strips[link->ifindex];
 }
 
+static bool probe_hides(void *context, const struct link *link)
+{
+	assert_ptr_equal(context, &links);
+	return hides[link->ifindex];
+}
+
 static bool probe_unfit(void *context, const struct link *link)
 {
 	assert_ptr_equal(context, &links);
 	return unfit[link->ifindex];
 }
 
-static const struct plan_probes probes = { probe_forwards, probe_strips, probe_unfit, &links };
+static const struct plan_probes probes = { probe_forwards, probe_strips, probe_hides, probe_unfit,
+					   &links };
 
 static int reset(void **state)
 {
@@ -45,6 +52,7 @@ static int reset(void **state)
 	memset(device, 0, sizeof(device));
 	memset(forwards, 0, sizeof(forwards));
 	memset(strips, 0, sizeof(strips));
+	memset(hides, 0, sizeof(hides));
 	memset(unfit, 0, sizeof(unfit));
 	memset(&links, 0, sizeof(links));
 	memset(&sessions, 0, sizeof(sessions));
@@ -336,6 +344,19 @@ static void test_kinds_without_xdp(void **state)
 		assert_false(plan.auto_is_tc);
 		expect_row(1, "lan0", PLAN_XDP, "");
 	}
+}
+
+/* What nobody can be sure of is not chosen, but it is done if it is asked for. */
+static void test_hidden_target(void **state)
+{
+	(void)state;
+	add(2, "lan0", "veth");
+	hides[2] = true;
+	make_for("lan0", HOOK_AUTO);
+	expect_only("lan0", PLAN_TC, "does not say");
+	assert_true(plan.auto_is_tc);
+	make_for("lan0", HOOK_XDP);
+	expect_only("lan0", PLAN_XDP, "");
 }
 
 /* Automatic ports that have gone to TC stay there. */
@@ -1120,6 +1141,7 @@ int main(void)
 		test(test_vlan_and_bridge),
 		test(test_pppoe),
 		test(test_kinds_without_xdp),
+		test(test_hidden_target),
 		test(test_auto_stays_at_tc),
 		test(test_one_port_of_two),
 		test(test_stripping),

@@ -18,6 +18,8 @@ import socket
 import subprocess
 import time
 
+from . import xdp
+
 CLONE_NEWNET = 0x40000000
 NETNS_DIR = "/run/netns"
 PREFIX = "bpfw-t"
@@ -47,6 +49,11 @@ def run(command, stdin=None, check=True, timeout=COMMAND_TIMEOUT, env=None):
         raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n"
                            f"{done.stdout}{done.stderr}{stdin or ''}")
     return done
+
+
+def kernel_version():
+    """(major, minor) of the running kernel."""
+    return tuple(int(word) for word in os.uname().release.split(".")[:2])
 
 
 class Namespace:
@@ -296,6 +303,7 @@ class Lab:
         prefix = f"{PREFIX}{os.getpid()}-{Lab._count}-"
         self._namespaces = []
         self._second_uplink = False
+        self._links_held = []
         self.offloads = offloads
         try:
             self.client = self._namespace(prefix + "c")
@@ -343,8 +351,16 @@ class Lab:
 
     def tune_endpoint(self, namespace, device):
         """GRO gives the endpoint the NAPI context without which veth drops redirected frames."""
-        if not self.offloads:
-            namespace.run("ethtool", "-K", device, "gro", "on", "tx", "off")
+        if self.offloads:
+            return
+        namespace.run("ethtool", "-K", device, "gro", "on", "tx", "off")
+        if kernel_version() < (5, 13):
+            self.hold_xdp(namespace, device)
+
+    def hold_xdp(self, namespace, device):
+        """Before 5.13 it takes an XDP program to make a veth poll."""
+        with namespace.enter():
+            self._links_held.append(xdp.attach_pass(namespace.ifindex(device)))
 
     def _links(self):
         self._veth("lan0", LAN0_MAC, self.client, "eth0", CLIENT_MAC)
@@ -393,6 +409,8 @@ class Lab:
         for namespace in reversed(self._namespaces):
             namespace.close()
         self._namespaces = []
+        while self._links_held:
+            os.close(self._links_held.pop())
 
     def __enter__(self):
         return self
