@@ -53,7 +53,8 @@ endef
 
 # The goals that only clean up, or that must first install what the others need,
 # are not stopped by a missing library.
-HELPER_GOALS := check check-vm demo bench install-deps clean format help
+HELPER_GOALS := check check-vm demo bench install-deps clean format help \
+	static static-sources static-tree static-bpftool
 GOALS := $(or $(MAKECMDGOALS),all)
 
 .PHONY: all tests check demo bench install install-strip uninstall install-deps \
@@ -67,6 +68,7 @@ help:
 	@echo 'make demo            install what is missing, build, show it at work (as root)'
 	@echo 'make bench           install what is missing, build, measure (as root)'
 	@echo 'make tests           build what tests/run runs; tests/run [-v] [-k PATTERN] [FILE...]'
+	@echo 'make static           build/static/ARCH/bpfw, musl (ARCH=x86_64, aarch64, s390x; docs/building.md)'
 	@echo 'make install         into DESTDIR, PREFIX (install-strip: without debug information)'
 	@echo 'make format          clang-format over all C files'
 	@echo 'make clean           remove build/'
@@ -80,11 +82,12 @@ install-deps:
 	@scripts/install-deps
 
 check:
-	@scripts/install-deps check
+	@scripts/install-deps check vm
 	@$(MAKE) $(JOBS) SAN=0 tests
 	@tests/run
 
 include mk/vm.mk
+include mk/static.mk
 
 demo: install-deps
 	@$(MAKE) $(JOBS) SAN=0 run-demo

@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""make static: what the binary is made of, its form and size, and that it works alone in a root.
+
+STATIC_SOURCES names a directory with sources that cannot be had otherwise (docs/building.md).
+Each architecture for which there is a compiler is built, before the tests run.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import platform
+import re
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "net"))
+
+from netlab import Skip, equal, expect, main, test  # noqa: E402
+
+ROOT = pathlib.Path(HERE).parent.parent
+STATIC = ROOT / "build" / "static"
+FETCH = ROOT / "scripts" / "fetch-sources"
+SIZE_LIMIT = 900 * 1000
+HERE_ARCH = platform.machine()
+ORDER = {"x86_64": "<", "aarch64": "<", "s390x": ">"}
+MACHINE = {"x86_64": 62, "aarch64": 183, "s390x": 22}
+ARCHES = tuple(ORDER)
+BUILD_TIMEOUT = 280
+RUN_TIMEOUT = 110
+
+ET_DYN, EM_BPF = 3, 247
+PT_DYNAMIC, PT_INTERP, PT_GNU_STACK, PT_GNU_RELRO = 2, 3, 0x6474e551, 0x6474e552
+PF_X = 1
+SHT_SYMTAB = 2
+DT_NEEDED, DT_FLAGS_1 = 1, 0x6ffffffb
+DF_1_PIE = 0x08000000
+
+SOURCE_FILES = ("Makefile", "VERSION", "LICENSE", "bpf", "libbpf", "bpftool", "mk", "scripts",
+                "src", "vmlinux", "tests/packaging")
+
+built = {}  # architecture: the binary, or why there is none
+
+
+class Missing(Exception):
+    """Something that this machine lacks."""
+
+
+# ---- Building ----
+
+
+def run(*command, timeout=RUN_TIMEOUT, **how):
+    return subprocess.run([str(word) for word in command], text=True, capture_output=True,
+                          timeout=timeout, check=False, stdin=subprocess.DEVNULL, **how)
+
+
+def make_environment():
+    """A make that a test starts is its own, and builds what is released."""
+    unwanted = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC", "CFLAGS", "LDFLAGS", "ARCH")
+    return {name: value for name, value in os.environ.items() if name not in unwanted}
+
+
+def fetch_sources():
+    done = run(FETCH, "--sources", os.environ.get("STATIC_SOURCES", ""), STATIC / "src",
+               timeout=BUILD_TIMEOUT)
+    if done.returncode:
+        named = re.findall(r"no source of (\S+ [^:]+):", done.stderr)
+        expect(named, f"{FETCH.name} fails and names nothing: {done.stderr}")
+        raise Missing(f"no source of {', '.join(named)} (docs/building.md, STATIC_SOURCES)")
+
+
+def sysroot(arch):
+    compiler = "gcc" if arch == HERE_ARCH else f"{arch}-linux-gnu-gcc"
+    if not shutil.which(compiler):
+        raise Missing(f"no {compiler}")
+    done = run(ROOT / "scripts" / "musl-sysroot", arch, STATIC / arch / "sysroot")
+    if done.returncode:
+        raise Missing(done.stderr.strip().splitlines()[-1])
+
+
+def make(arch, directory, sources):
+    done = run("make", "-j2", "-C", directory, "static", f"ARCH={arch}",
+               f"STATIC_SOURCES={sources}", timeout=BUILD_TIMEOUT, env=make_environment())
+    said = done.stdout + done.stderr
+    if done.returncode and "'s byte order, which takes one with" in said:
+        raise Missing(f"no bpftool for {arch}'s byte order")
+    expect(not done.returncode, f"make static ARCH={arch}: exit {done.returncode}\n{said}")
+    return pathlib.Path(directory, "build", "static", arch, "bpfw")
+
+
+def build(arch):
+    """What keeps it from being built here is no failure; a build that fails is one."""
+    try:
+        sysroot(arch)
+        return make(arch, ROOT, os.environ.get("STATIC_SOURCES", ""))
+    except (Missing, AssertionError, subprocess.TimeoutExpired) as error:
+        return error
+
+
+def build_all():
+    STATIC.mkdir(parents=True, exist_ok=True)
+    with open(STATIC / ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fetch_sources()
+        except Missing as error:
+            built.update((arch, error) for arch in ARCHES)
+            return
+        built.update((arch, build(arch)) for arch in (HERE_ARCH, *ARCHES) if arch not in built)
+
+
+def binary(arch):
+    result = built[arch]
+    if isinstance(result, Missing):
+        raise Skip(str(result))
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+class Scratch:
+    """A directory that goes with the test."""
+
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix=f"bpfw-static-{os.getpid()}-"))
+
+    def close(self):
+        shutil.rmtree(self.path)
+
+
+def scratch(context):
+    return context.keep(Scratch()).path
+
+
+# ---- Where the sources come from ----
+
+
+def offline(directory):
+    """Programs that would use the network fail, as they do without one."""
+    tools = directory / "tools"
+    tools.mkdir()
+    for name in "apt-get", "curl", "wget":
+        (tools / name).write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
+        (tools / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def fetch(directory, *names):
+    return run(FETCH, "--sources", directory / "given", directory / "out", *names,
+               env=offline(directory))
+
+
+@test()
+def an_archive_with_another_sum_is_refused(context):
+    directory = scratch(context)
+    (directory / "given").mkdir()
+    archive = directory / "given" / "libmnl-1.0.5.tar.bz2"
+    succeed("tar", "-C", HERE, "-cjf", archive, os.path.basename(__file__))
+    done = fetch(directory, "libmnl")
+    equal(done.returncode, 1, done.stderr)
+    expect(f"{archive} is not libmnl 1.0.5: its SHA-256 sum is another" in done.stderr, done.stderr)
+    expect("no source of libmnl 1.0.5" in done.stderr, done.stderr)
+    expect(not (directory / "out" / "libmnl").exists(), "it has been unpacked all the same")
+
+
+@test()
+def a_directory_given_is_used_and_the_missing_ones_are_named(context):
+    directory = scratch(context)
+    (directory / "given" / "libmnl").mkdir(parents=True)
+    done = fetch(directory, "libmnl", "libnfnetlink", "zlib")
+    equal(done.returncode, 1, done.stderr)
+    equal(os.readlink(directory / "out" / "libmnl"), str(directory / "given" / "libmnl"), "link")
+    missing = [line.split()[4] for line in done.stderr.splitlines() if ": no source of " in line]
+    equal(missing, ["libnfnetlink", "zlib"], done.stderr)
+    leftover = [path.name for path in (directory / "out").iterdir() if path.name != "libmnl"]
+    equal(leftover, [], "left behind")
+
+
+# ---- Form and size ----
+
+
+def succeed(*command, **how):
+    done = run(*command, **how)
+    expect(not done.returncode, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Elf:
+    """The parts of a 64-bit ELF file that tell how it is linked."""
+
+    def __init__(self, image, order):
+        self._image, self._order = image, order
+        (self.type, self.machine, _, _, program, section, _, _, size, count, section_size,
+         section_count, _) = self._unpack("HHIQQQIHHHHHH", 16)
+        self.segments = [self._unpack("IIQQQQQQ", program + size * i) for i in range(count)]
+        self.sections = [self._unpack("IIQQQQIIQQ", section + section_size * i)
+                         for i in range(section_count)]
+
+    def _unpack(self, layout, offset):
+        return struct.unpack_from(self._order + layout, self._image, offset)
+
+    def segment_types(self):
+        return [segment[0] for segment in self.segments]
+
+    def dynamic(self):
+        _, _, offset, _, _, size, _, _ = next(
+            segment for segment in self.segments if segment[0] == PT_DYNAMIC)
+        return [self._unpack("qQ", offset + i) for i in range(0, size, 16)]
+
+
+def embedded_bpf(image):
+    """Byte order and machine of the ELF files inside the ELF file."""
+    at = image.find(b"\x7fELF", 4)
+    while at >= 0:
+        order = {1: "<", 2: ">"}.get(image[at + 5])
+        if order and struct.unpack_from(order + "H", image, at + 18)[0] == EM_BPF:
+            yield order
+        at = image.find(b"\x7fELF", at + 4)
+
+
+@test(*ARCHES)
+def static_stripped_and_position_independent(_context, arch):
+    path = binary(arch)
+    image = path.read_bytes()
+    equal(image[:6], b"\x7fELF\x02" + bytes([1 if ORDER[arch] == "<" else 2]), "class, byte order")
+    elf = Elf(image, ORDER[arch])
+    equal((elf.type, elf.machine), (ET_DYN, MACHINE[arch]), "type, machine")
+    expect(PT_INTERP not in elf.segment_types(), "it asks for a dynamic linker")
+    dynamic = elf.dynamic()
+    expect(not [tag for tag, _ in dynamic if tag == DT_NEEDED], f"it needs a library: {dynamic}")
+    expect(dict(dynamic).get(DT_FLAGS_1, 0) & DF_1_PIE, f"not marked as an executable: {dynamic}")
+    expect(SHT_SYMTAB not in [section[1] for section in elf.sections], "it has symbols")
+    expect(PT_GNU_RELRO in elf.segment_types(), "relocated data stays writable")
+    stack = [segment[1] for segment in elf.segments if segment[0] == PT_GNU_STACK]
+    expect(stack and not stack[0] & PF_X, "its stack is executable")
+    expect(path.stat().st_mode & stat.S_IXUSR, "not executable")
+
+
+@test(*ARCHES)
+def holds_the_bpf_object_in_its_byte_order(_context, arch):
+    equal(list(embedded_bpf(binary(arch).read_bytes())), [ORDER[arch]], "BPF objects inside")
+
+
+@test(*ARCHES)
+def is_small_enough(_context, arch):
+    size = binary(arch).stat().st_size
+    print(f"# {arch}: {size} bytes")
+    expect(size <= SIZE_LIMIT, f"{size} bytes, {SIZE_LIMIT} at most (docs/building.md)")
+
+
+@test(*ARCHES)
+def names_no_path_of_this_machine(_context, arch):
+    image = binary(arch).read_bytes()
+    for path in str(ROOT), os.environ.get("STATIC_SOURCES") or str(ROOT):
+        expect(os.fsencode(path) not in image, f"{path} is in the binary")
+
+
+@test()
+def another_directory_gives_the_same_bytes(context):
+    """From another copy of the tree, with the same sources in another place."""
+    here = binary(HERE_ARCH)
+    copy = scratch(context) / "another" / "tree"
+    copy_tree(copy, succeed(here, "--version").split()[1])
+    there = make(HERE_ARCH, copy, STATIC / "src")
+    equal(there.read_bytes() == here.read_bytes(), True, f"{here} and {there} are the same")
+
+
+def copy_tree(copy, version):
+    """The tree without its history, which names the version otherwise."""
+    for name in SOURCE_FILES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, symlinks=True)
+        elif (ROOT / name).exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / "VERSION").write_text(version + "\n", encoding="ascii")
+
+
+# ---- At work ----
+
+
+def emulated(arch):
+    if arch == HERE_ARCH:
+        return []
+    program = shutil.which(f"qemu-{arch}") or shutil.which(f"qemu-{arch}-static")
+    if not program:
+        raise Skip(f"no qemu-{arch}")
+    return [program]
+
+
+@test(*ARCHES)
+def tells_its_version_and_usage(_context, arch):
+    path = binary(arch)
+    command = [*emulated(arch), path]
+    version = succeed(*command, "--version", env={}).split()
+    equal(version[0], "bpfw", "what it calls itself")
+    expect(os.fsencode(version[1]) in path.read_bytes(), f"version {version}")
+    usage = succeed(*command, "--help", env={})
+    for word in "--iface", "--hook", "flows", "stats":
+        expect(word in usage, f"{word} is not in --help:\n{usage}")
+    wrong = run(*command, "--no-such-option", env={})
+    equal((wrong.returncode, wrong.stdout), (2, ""), wrong.stderr)
+
+
+class EmptyRoot:
+    """A directory with nothing but bpfw, /proc and /sys, and a command that runs bpfw in it.
+
+    The mounts are in a namespace of the command's process and go with it.
+    """
+
+    def __init__(self, directory, program):
+        root = directory / "root"
+        for name in "proc", "sys":
+            (root / name).mkdir(parents=True)
+        shutil.copy2(program, root / "bpfw")
+        self.command = directory / "bpfw"
+        self.command.write_text(
+            "#!/bin/sh\n"
+            "exec unshare --mount sh -c '\n"
+            f"mount --rbind /proc {root}/proc && mount --rbind /sys {root}/sys &&\n"
+            f"exec chroot {root} /bpfw \"$@\"' sh \"$@\"\n", encoding="utf-8")
+        self.command.chmod(0o755)
+        self.files = sorted(str(path.relative_to(root)) for path in root.iterdir())
+
+
+def mount_bpffs():
+    """As in a root that an init has made ready: bpfw and its queries have to see the same one."""
+    if not os.path.ismount("/sys/fs/bpf"):
+        with contextlib.suppress(OSError):
+            succeed("mount", "-t", "bpf", "bpffs", "/sys/fs/bpf")
+
+
+@test("tc", "xdp")
+def works_alone_in_an_empty_root(context, hook):
+    """The network tests' flows with NAT, each direction, both families, TCP and UDP."""
+    program = binary(HERE_ARCH)
+    mount_bpffs()
+    root = EmptyRoot(scratch(context), program)
+    equal(root.files, ["bpfw", "proc", "sys"], "what is in the root")
+    name = f"offload masquerade {hook}"
+    done = run(sys.executable, ROOT / "tests" / "net" / "offload_test.py", "-k", name, "-j", "1",
+               env={**os.environ, "BPFW": str(root.command)})
+    said = done.stdout + done.stderr
+    equal(done.returncode, 0, said)
+    results = [line for line in done.stdout.splitlines() if line.startswith(("ok", "not ok"))]
+    expect(results and all(line.startswith("ok") for line in results), said)
+    expect(f"{name} #" in done.stdout and "SKIP" not in done.stdout, said)
+
+
+if __name__ == "__main__":
+    if not {"--list", "-h", "--help"}.intersection(sys.argv) and not os.geteuid():
+        build_all()
+    main()
