@@ -149,16 +149,6 @@ def make_tun(lab, name):
     return file
 
 
-@test(*HOOKS)
-def device_without_ethernet_header(context, hook):
-    lab = context.keep(Lab())
-    context.keep(make_tun(lab, "tun7"))
-    rejects(context, ["--hook", hook, "--iface", "tun7"], FAILURE, "tun7", "link-layer", lab=lab)
-    row = starts_without(context, lab, hook, "tun7")
-    equal(row["mode"], "left out", "mode")
-    expect("link-layer header" in row["note"], f"note: {row}")
-
-
 def without(*capabilities):
     """A command that drops capabilities before it runs the rest."""
     if not shutil.which("setpriv"):

@@ -68,7 +68,7 @@ def forbidden_calls_end_it(_context):
     program = os.path.join(ROOT, "build", "tests", "unit", "privilege_test")
     if not os.path.exists(program):
         raise Skip("build/tests/unit/privilege_test is not built")
-    done = run([program], check=False)
+    done = run([program], check=False, env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT"))
     said = done.stdout + done.stderr
     expect(done.returncode == 0 and "PASSED  ] 5" in said, said)
 
