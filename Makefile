@@ -69,6 +69,7 @@ help:
 	@echo 'make bench           install what is missing, build, measure (as root)'
 	@echo 'make tests           build what tests/run runs; tests/run [-v] [-k PATTERN] [FILE...]'
 	@echo 'make static           build/static/ARCH/bpfw, musl (ARCH=x86_64, aarch64, s390x; docs/building.md)'
+	@echo 'make deb              a Debian package; make release: all binaries, packages, checksums'
 	@echo 'make install         into DESTDIR, PREFIX (install-strip: without debug information)'
 	@echo 'make format          clang-format over all C files'
 	@echo 'make clean           remove build/'
@@ -234,6 +235,8 @@ install: build/bpfw
 
 install-strip: install
 	$(Q)$(LLVM_STRIP) '$(DESTDIR)$(SBINDIR)/bpfw'
+
+include mk/release.mk
 
 endif
 

@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Wrong usage and bad input: each its own message on stderr, its exit status, nothing attached."""
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import struct
 import sys
 import tempfile
 
@@ -18,7 +16,6 @@ from netlab import wait_until  # noqa: E402
 from netlab.bpfw import SANITIZER, environment  # noqa: E402
 
 FAILURE, USAGE = 1, 2
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 1, 0x1000
 
 
 def call(lab, *words, before=(), **env):
@@ -135,18 +132,6 @@ def loopback(context, hook):
     row = starts_without(context, context.keep(Lab()), hook, "lo")
     equal(row["mode"], "left out", "mode")
     expect("loopback" in row["note"], f"note: {row}")
-
-
-def make_tun(lab, name):
-    """A tun device: its frames have no Ethernet header. It lives as long as the file."""
-    with lab.router.enter():
-        try:
-            file = open("/dev/net/tun", "r+b", buffering=0)
-        except OSError as error:
-            raise Skip(f"/dev/net/tun: {error.strerror}") from None
-        fcntl.ioctl(file, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
-    lab.router.ip(f"link set {name} up")
-    return file
 
 
 def without(*capabilities):
