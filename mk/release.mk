@@ -14,7 +14,7 @@ deb: build/bpfw
 	$(Q)packaging/deb/build
 
 # One static binary serves every distribution, so the packages hold those.
-release-%:
+$(RELEASE_ARCHES:%=release-%): release-%:
 	@$(MAKE) static ARCH=$*
 	@mkdir -p build/release
 	$(Q)$(INSTALL) -m 755 build/static/$*/bpfw build/release/bpfw-$(VERSION)-$*
