@@ -167,17 +167,21 @@ static struct wire *find_wire(struct pairing *pairing, const struct pppoe_addr *
 /* The session whose socket this is, NULL if it is another kind of socket. */
 static struct wire *wire_of_socket(struct pairing *pairing, int fd)
 {
-	struct sockaddr_pppox address = { 0 };
-	struct pppoe_addr pppoe; /* the other is packed */
-	socklen_t len = sizeof(address);
+	/* The second is packed, and so may not be where the first has to be. */
+	union {
+		struct sockaddr any;
+		struct sockaddr_pppox pppox;
+	} address = { 0 };
+	struct pppoe_addr pppoe;
+	socklen_t len = sizeof(address.pppox);
 	int domain = 0;
 	socklen_t domain_len = sizeof(domain);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_len) || domain != AF_PPPOX ||
-	    getsockname(fd, (void *)&address, &len) || len != sizeof(address) ||
-	    address.sa_protocol != PX_PROTO_OE)
+	    getsockname(fd, &address.any, &len) || len != sizeof(address.pppox) ||
+	    address.pppox.sa_protocol != PX_PROTO_OE)
 		return NULL;
-	pppoe = address.sa_addr.pppoe;
+	pppoe = address.pppox.sa_addr.pppoe;
 	return find_wire(pairing, &pppoe);
 }
 

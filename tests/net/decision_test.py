@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the kernel decides for each packet, and bpfw cannot: routing by TOS, IPsec policies."""
 
-from netlab import Skip, TcpFlow, UdpFlow, equal, expect, main, test
+from netlab import Skip, TcpFlow, UdpFlow, equal, expect, main, test, wait_until
 from netlab import lab as topology
 
 HOOKS = ("tc", "xdp")
@@ -17,7 +17,8 @@ def check_stays(lab, bpfw, counter, family=4):
         with kind(lab, family, port=6000) as flow:
             exchange(flow)
             equal(flow.in_map(bpfw), [], f"entries of {flow.name()}")
-    expect(bpfw.stats()["daemon"][counter] > 0, f"{counter}: {bpfw.stats()['daemon']}")
+    counted = wait_until(lambda: bpfw.stats()["daemon"][counter])
+    expect(counted, f"{counter}: {bpfw.stats()['daemon']}")
 
 
 def check_offloaded(lab, bpfw, family=4):

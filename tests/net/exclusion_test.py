@@ -3,7 +3,7 @@
 """Flows that stay in the stack: because the user says so, or because the kernel does more to
 their packets than bpfw does."""
 
-from netlab import Skip, TcpFlow, UdpFlow, equal, expect, main, test
+from netlab import Skip, TcpFlow, UdpFlow, equal, expect, main, test, wait_until
 from netlab import lab as topology
 
 HOOKS = ("tc", "xdp")
@@ -24,8 +24,9 @@ def check(lab, bpfw, kind, family, offloaded, port=5000, **dial):
 
 
 def refused(bpfw, counter):
-    stats = bpfw.stats()["daemon"]
-    expect(stats[counter] > 0, f"{counter}: {stats}")
+    """The daemon hears of it by a signal of its own time."""
+    counted = wait_until(lambda: bpfw.stats()["daemon"][counter])
+    expect(counted, f"{counter}: {bpfw.stats()}")
 
 
 def rules(lab, text):
