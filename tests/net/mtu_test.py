@@ -23,7 +23,6 @@ FAR_NET = {4: "203.0.113.0/24", 6: "fd00:f0::/64"}
 HOST = {4: 32, 6: 128}
 ICMP = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 MTU = 1300
-GSO_TYPES = {("tcp", 4): 1, ("tcp", 6): 4, ("udp", 4): 5, ("udp", 6): 5}
 DONT_FRAGMENT = 0x4000
 
 
@@ -134,6 +133,8 @@ def shots_of(wire, session, up, hook, numbers):
 
 
 def segments_of(wire, session, up, numbers):
+    if not frames.segments_can_be_sent(session.protocol):
+        return
     room = MTU - session.overhead
     for size, segment in ((3000, 1000), (9000, room), (9000, room + 1), (4000, 1420),
                           (1400, room + 1)):
@@ -151,7 +152,7 @@ def unfinished(wire, session, up, number, size, segment, frag):
     header = {"frag": frag} if session.family == 4 else {}
     frame = wire.frame(up, session.packet(up, number, layer4, **header))
     start = len(frame) - len(layer4)
-    kind = GSO_TYPES[session.protocol, session.family]
+    kind = frames.GSO_TYPES[session.protocol, session.family]
     return Shot(f"{size} in segments of {segment}, DF {frag:#x}", session, up,
                 segment + session.overhead <= MTU or not up, frame,
                 dict(gso_type=kind, gso_size=segment, csum_start=start, csum_offset=offset,

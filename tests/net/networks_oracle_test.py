@@ -24,7 +24,6 @@ BATCH = 16
 # One packet of a flow in a while takes the stack on purpose, to keep the conntrack entry alive: in
 # emulation a while is not many packets.
 OFFLOADED = 0.85
-GSO_TYPES = {("tcp", 4): 1, ("tcp", 6): 4, ("udp", 4): 5, ("udp", 6): 5}
 
 
 def ruleset(network):
@@ -178,6 +177,8 @@ class Catalogue:
         return not self.egress.left_out
 
     def unfinished(self, size, segment, fast):
+        if segment and not frames.segments_can_be_sent(self.session.protocol):
+            return
         number = next(self.numbers)
         session = self.session
         layer4 = session.layer4(self.up, payload_of(size, number))
@@ -188,7 +189,7 @@ class Catalogue:
         layer4 = layer4[:offset] + struct.pack("!H", pseudo) + layer4[offset + 2:]
         frame = self.end.wrap(session.packet(self.up, number, layer4), vlans=())
         start = len(frame) - len(layer4)
-        kind = GSO_TYPES[session.protocol, session.family] if segment else 0
+        kind = frames.GSO_TYPES[session.protocol, session.family] if segment else 0
         self.add(f"{size} in segments of {segment}", frame, fast, gso_type=kind, gso_size=segment,
                  csum_start=start, csum_offset=offset,
                  hdr_len=start + (8 if session.protocol == "udp" else 20))

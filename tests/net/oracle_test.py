@@ -307,8 +307,9 @@ class Catalogue:
     def build_offloaded(self):
         """Frames that the stack hands to its drivers unfinished; at tc the program sees them."""
         self._unfinished("checksum to be completed", 700, 0)
-        gso = {("tcp", 4): 1, ("tcp", 6): 4, ("udp", 4): 5, ("udp", 6): 5}
-        kind = gso[self.session.protocol, self.session.family]
+        if not frames.segments_can_be_sent(self.session.protocol):
+            return self.shots
+        kind = frames.GSO_TYPES[self.session.protocol, self.session.family]
         for size, segment in ((2500, 1000), (14000, WAN_MTU - self._overhead)):
             self._unfinished(f"{size} in segments of {segment}", size, kind, segment)
         self._unfinished("segments over the MTU", 4000, kind, WAN_MTU - self._overhead + 1,

@@ -10,6 +10,8 @@ import socket
 import struct
 import time
 
+from .lab import kernel_version
+
 NO_MAC = "00:00:00:00:00:00"
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_8021Q = 3, 0x0800, 0x86dd, 0x8100
 ETH_P_8021AD, ETH_P_PPP_SES = 0x88a8, 0x8864
@@ -22,6 +24,14 @@ TP_STATUS_VLAN_VALID = 0x10
 VNET_HDR = struct.Struct("=BBHHHH")
 NEEDS_CSUM = 1
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+
+# gso_type of a virtio header, by protocol and IP version
+GSO_TYPES = {("tcp", 4): 1, ("tcp", 6): 4, ("udp", 4): 5, ("udp", 6): 5}
+
+
+def segments_can_be_sent(protocol):
+    """A packet socket takes UDP segments since Linux 6.2 (VIRTIO_NET_HDR_GSO_UDP_L4)."""
+    return protocol == "tcp" or kernel_version() >= (6, 2)
 
 
 def mac_bytes(text):
