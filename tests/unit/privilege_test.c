@@ -186,8 +186,10 @@ static void open_internet(bool sessions)
 
 static void run_data(bool sessions)
 {
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
 	filter(sessions);
-	mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mprotect(page, 4096, PROT_READ | PROT_EXEC);
 }
 
 static void mount_something(bool sessions)
