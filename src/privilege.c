@@ -210,6 +210,9 @@ static const int allowed[] = {
 #ifdef SYS_geteuid32
 	SYS_geteuid32,
 #endif
+#ifdef SYS_socketcall
+	SYS_socketcall, /* all of the socket's calls in one, on i386 and s390x */
+#endif
 #ifdef SYS_sigreturn
 	SYS_sigreturn,
 #endif
