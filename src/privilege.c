@@ -98,11 +98,9 @@ static const int allowed[] = {
 	SYS_writev,
 	SYS_close,
 	SYS_lseek,
-	SYS_fcntl,
 	SYS_ioctl,
 	SYS_getdents64,
 	SYS_readlinkat,
-	SYS_statx,
 	SYS_unlinkat,
 	SYS_brk,
 	SYS_munmap,
@@ -110,13 +108,8 @@ static const int allowed[] = {
 	SYS_madvise,
 	SYS_epoll_ctl,
 	SYS_epoll_pwait,
-	SYS_ppoll,
-	SYS_timerfd_settime,
-	SYS_clock_gettime,
-	SYS_clock_nanosleep,
 	SYS_nanosleep,
 	SYS_restart_syscall,
-	SYS_futex,
 	SYS_getpid,
 	SYS_gettid,
 	SYS_geteuid,
@@ -137,7 +130,46 @@ static const int allowed[] = {
 	SYS_recvfrom,
 	SYS_recvmsg,
 	SYS_bpf,
-/* The same by the names that they have on some architectures only. */
+/* The same by the names that they have on some architectures, or with some C libraries. */
+#ifdef SYS_fcntl
+	SYS_fcntl,
+#endif
+#ifdef SYS_statx
+	SYS_statx,
+#endif
+#ifdef SYS_futex
+	SYS_futex,
+#endif
+#ifdef SYS_ppoll
+	SYS_ppoll,
+#endif
+#ifdef SYS_ppoll_time32
+	SYS_ppoll_time32,
+#endif
+#ifdef SYS_timerfd_settime
+	SYS_timerfd_settime,
+#endif
+#ifdef SYS_timerfd_settime32
+	SYS_timerfd_settime32,
+#endif
+#ifdef SYS_clock_gettime
+	SYS_clock_gettime,
+#endif
+#ifdef SYS_clock_gettime32
+	SYS_clock_gettime32,
+#endif
+#ifdef SYS_clock_nanosleep
+	SYS_clock_nanosleep,
+#endif
+#ifdef SYS_clock_nanosleep_time32
+	SYS_clock_nanosleep_time32,
+#endif
+#ifdef SYS_clock_nanosleep_time64
+	SYS_clock_nanosleep_time64,
+#endif
+#ifdef SYS_gettimeofday_time32
+	SYS_gettimeofday_time32,
+#endif
 #ifdef SYS_access
 	SYS_access,
 #endif
