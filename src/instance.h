@@ -15,7 +15,7 @@
 #include "datapath.h"
 
 /* Changes whenever the layout of a map or of the name does. */
-#define INSTANCE_LAYOUT 2
+#define INSTANCE_LAYOUT 3
 
 struct instance {
 	int name_fd;   /* the bound socket */
