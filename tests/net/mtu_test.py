@@ -144,19 +144,12 @@ def segments_of(wire, session, up, numbers):
 
 def unfinished(wire, session, up, number, size, segment, frag):
     """A GSO packet: its segments are cut, and their checksums made, by who sends it."""
-    layer4 = session.layer4(up, payload_of(size, number))
-    offset, protocol = (6, 17) if session.protocol == "udp" else (16, 6)
-    (src, _), (dst, _) = session.sent(up)
-    pseudo = 0xffff ^ frames.checksum(frames.pseudo_header(src, dst, protocol, len(layer4)))
-    layer4 = layer4[:offset] + struct.pack("!H", pseudo) + layer4[offset + 2:]
+    layer4 = session.unfinished(up, payload_of(size, number))
     header = {"frag": frag} if session.family == 4 else {}
     frame = wire.frame(up, session.packet(up, number, layer4, **header))
-    start = len(frame) - len(layer4)
-    kind = frames.GSO_TYPES[session.protocol, session.family]
     return Shot(f"{size} in segments of {segment}, DF {frag:#x}", session, up,
                 segment + session.overhead <= MTU or not up, frame,
-                dict(gso_type=kind, gso_size=segment, csum_start=start, csum_offset=offset,
-                     hdr_len=start + (8 if session.protocol == "udp" else 20)))
+                session.offload(frame, layer4, segment))
 
 
 def route_option(options):

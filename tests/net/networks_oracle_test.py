@@ -5,7 +5,6 @@ PPPoE headers, are the same with and without bpfw."""
 
 import collections
 import dataclasses
-import struct
 import time
 
 from netlab import expect, main, test, wait_until
@@ -180,19 +179,10 @@ class Catalogue:
         if segment and not frames.segments_can_be_sent(self.session.protocol):
             return
         number = next(self.numbers)
-        session = self.session
-        layer4 = session.layer4(self.up, payload_of(size, number))
-        offset = 6 if session.protocol == "udp" else 16
-        (src, _), (dst, _) = session.sent(self.up)
-        protocol = 17 if session.protocol == "udp" else 6
-        pseudo = 0xffff ^ frames.checksum(frames.pseudo_header(src, dst, protocol, len(layer4)))
-        layer4 = layer4[:offset] + struct.pack("!H", pseudo) + layer4[offset + 2:]
-        frame = self.end.wrap(session.packet(self.up, number, layer4), vlans=())
-        start = len(frame) - len(layer4)
-        kind = frames.GSO_TYPES[session.protocol, session.family] if segment else 0
-        self.add(f"{size} in segments of {segment}", frame, fast, gso_type=kind, gso_size=segment,
-                 csum_start=start, csum_offset=offset,
-                 hdr_len=start + (8 if session.protocol == "udp" else 20))
+        layer4 = self.session.unfinished(self.up, payload_of(size, number))
+        frame = self.end.wrap(self.session.packet(self.up, number, layer4), vlans=())
+        self.add(f"{size} in segments of {segment}", frame, fast,
+                 **self.session.offload(frame, layer4, segment))
 
 
 class Bench:

@@ -3,6 +3,7 @@
 
 #include <linux/netlink.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +19,8 @@ bool feed_enter_namespace(void)
 
 	if (!entered)
 		entered = !unshare(CLONE_NEWNET) || !unshare(CLONE_NEWUSER | CLONE_NEWNET);
+	if (!entered)
+		printf("# SKIP no network namespace can be made here\n");
 	return entered;
 }
 
@@ -41,6 +44,7 @@ bool feed_open(struct feed *feed)
 	if (fd < 0 || feed->sender < 0) {
 		if (fd >= 0)
 			close(fd);
+		printf("# SKIP a netlink socket pair cannot be had here\n");
 		return false;
 	}
 	feed->socket = mnl_socket_fdopen(fd);

@@ -25,6 +25,13 @@
 
 #define REFUSED 77 /* there is nothing to give up, or no filter here */
 
+/* The sanitizers' own calls would end the process: privilege_test.py runs the other build. */
+#ifdef __SANITIZE_ADDRESS__
+#define WHY_REFUSED "sanitizers need other system calls; tests/net/privilege_test.py has it run"
+#else
+#define WHY_REFUSED "not permitted here, or not known to this kernel"
+#endif
+
 /* The end of a process that runs `act`: its exit status, or minus the signal. */
 static int end_of(void (*act)(bool sessions), bool sessions)
 {
@@ -45,7 +52,7 @@ static void expect_end(void (*act)(bool), bool sessions, int expected)
 	int end = end_of(act, sessions);
 
 	if (end == REFUSED) {
-		print_message("not permitted here, or not known to this kernel\n");
+		printf("# SKIP " WHY_REFUSED "\n");
 		skip();
 	}
 	assert_int_equal(end, expected);
@@ -115,10 +122,6 @@ static void test_power(void **state)
 
 /* ---- System calls ----------------------------------------------------------- */
 
-/*
- * The sanitizers' own calls would end the process: this file is of use where they are not,
- * and its filter tests run in the plain build alone.
- */
 static void filter(bool sessions)
 {
 #ifdef __SANITIZE_ADDRESS__

@@ -55,6 +55,25 @@ class Session:
         return frames.tcp(src, dst, sport, dport, seq + ahead, ack + 1 if flags & ACK else 0, flags,
                           payload, **extra)
 
+    def unfinished(self, up, payload):
+        """Layer 4 whose checksum is left to hardware: the pseudo header's sum stands there."""
+        layer4, at = self.layer4(up, payload), self.checksum_at
+        (src, _), (dst, _) = self.sent(up)
+        pseudo = 0xffff ^ frames.checksum(
+            frames.pseudo_header(src, dst, PROTOCOLS[self.protocol], len(layer4)))
+        return layer4[:at] + pseudo.to_bytes(2, "big") + layer4[at + 2:]
+
+    @property
+    def checksum_at(self):
+        return 6 if self.protocol == "udp" else 16
+
+    def offload(self, frame, layer4, segment):
+        """What the frame's virtio header says of an unfinished layer 4; segment 0: only that."""
+        start = len(frame) - len(layer4)
+        return {"gso_type": frames.GSO_TYPES[self.protocol, self.family] if segment else 0,
+                "gso_size": segment, "csum_start": start, "csum_offset": self.checksum_at,
+                "hdr_len": start + (8 if self.protocol == "udp" else 20)}
+
     def packet(self, up, number, layer4, **header):
         """number is the IPv4 identification or the flow label: it tells packets from each other."""
         (src, _), (dst, _) = self.sent(up)
