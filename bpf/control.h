@@ -51,20 +51,14 @@ static __always_inline void control_close(struct bpfw_action *own, struct bpfw_a
 	other->verdict = FLOW_PASS;
 }
 
-/* The segment's own sequence number, from what parse_tcp() made of it. */
-static __always_inline __u32 control_seq(const struct packet *p, __u32 l3_header_len)
-{
-	return p->seq_end - (p->l3_len - l3_header_len - p->l4_header_len);
-}
-
 /* Judge the segment and act on it; `other` is NULL where the opposite direction has no entry. */
 static __always_inline __u8 control_decide(const struct packet *p, struct bpfw_action *own,
-					   struct bpfw_action *other, __u32 l3_header_len)
+					   struct bpfw_action *other, __u32 seq)
 {
 	__u8 verdict = CONTROL_ASK;
 
 	if (other)
-		verdict = control_judge(p, own, other, control_seq(p, l3_header_len));
+		verdict = control_judge(p, own, other, seq);
 	if (verdict == CONTROL_GENUINE)
 		control_close(own, other);
 	else if (verdict == CONTROL_FORGED)

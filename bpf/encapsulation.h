@@ -159,8 +159,7 @@ static __always_inline void switch_write(const struct packet *p, const struct bp
 
 	if ((void *)(rest + ETH_HLEN / 2) > p->data_end)
 		return;
-	for (int i = 0; i < ETH_ALEN; i++)
-		macs[i] = link[i];
+	macs_copy(macs, link);
 	rest[ETH_ALEN] = link[ETH_ALEN];
 	xdp_write_encapsulation(p, rest, action, class);
 	switch_write_tag(p, action);
@@ -327,8 +326,7 @@ static __always_inline void link_write(const struct packet *p, const struct bpfw
 	}
 	if (!out->len || (void *)(to + ETH_HLEN / 2) > p->data_end)
 		return;
-	for (int i = 0; i < ETH_ALEN; i++)
-		to[i] = link[i];
+	macs_copy(to, link);
 	if (p->skb)
 		return;
 	to[ETH_ALEN] = link[ETH_ALEN];

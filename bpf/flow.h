@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Looking flows up. The two families have maps, keys and values of their own; the walk is
- * written once for both, with a constant `v6` that is gone after inlining. A value starts
- * with its action, and by the action's address the rest of it is found.
+ * Looking flows up. The two families have keys and slots of their own shape; the walk is
+ * written once for both, with a constant `v6` that is gone after inlining. By an action's
+ * address the rest of its slot is found.
  */
 #ifndef BPFW_FLOW_H
 #define BPFW_FLOW_H
@@ -12,29 +12,99 @@
 union flow_key {
 	struct bpfw_flow4_key v4;
 	struct bpfw_flow6_key v6;
+	__u64 word[sizeof(struct bpfw_flow6_key) / 8];
 };
 
-static __always_inline struct bpfw_action *flow_lookup(const union flow_key *key, bool v6)
+/* Two fields that follow each other in a key, as one word. */
+static __always_inline __u64 key_word(__u32 first, __u32 second)
 {
-	if (v6)
-		return bpf_map_lookup_elem(&flows6, &key->v6);
-	return bpf_map_lookup_elem(&flows4, &key->v4);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u64)second << 32 | first;
+#else
+	return (__u64)first << 32 | second;
+#endif
+}
+
+static __always_inline __u32 key_half(__u16 first, __u16 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u32)second << 16 | first;
+#else
+	return (__u32)first << 16 | second;
+#endif
 }
 
 static __always_inline struct bpfw_flow4 *flow4_of(struct bpfw_action *action)
 {
-	return (struct bpfw_flow4 *)action;
+	return (void *)action - __builtin_offsetof(struct bpfw_flow4, action);
 }
 
 static __always_inline struct bpfw_flow6 *flow6_of(struct bpfw_action *action)
 {
-	return (struct bpfw_flow6 *)action;
+	return (void *)action - __builtin_offsetof(struct bpfw_flow6, action);
 }
 
-/* The tuple's hash for the candidate sets. */
-static __always_inline __u64 flow_key_hash(const union flow_key *key, __u64 seed, bool v6)
+/* Word by word: the packet's key need not be in memory for that. */
+static __always_inline bool flow_is(const struct bpfw_flow *flow, const union flow_key *key,
+				    bool v6)
 {
-	return v6 ? candidate_hash6(&key->v6, seed) : candidate_hash4(&key->v4, seed);
+	const __u64 *word = (const void *)flow;
+
+	if (word[0] != key->word[0] || word[1] != key->word[1] || word[2] != key->word[2])
+		return false;
+	return !v6 ||
+	       (word[3] == key->word[3] && word[4] == key->word[4] && word[5] == key->word[5]);
+}
+
+/* The slot that stands beside the tag in the set, 0 for none. */
+static __always_inline __u32 flow_slot(__u32 number, __u32 tag)
+{
+	const struct bpfw_flow_set *set;
+
+	number &= flow_set_mask;
+	set = bpf_map_lookup_elem(&flow_index, &number);
+	if (!set)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < FLOW_WAYS; i++)
+		if (set->tag[i] == tag)
+			return set->slot[i];
+	return 0;
+}
+
+static __always_inline struct bpfw_action *flow_lookup(const union flow_key *key, bool v6)
+{
+	__u64 hash = v6 ? flow_hash6(key->word, flow_seed) : flow_hash4(key->word, flow_seed);
+	__u32 tag = flow_tag(hash), set = flow_first_set(hash);
+	__u32 slot = flow_slot(set, tag);
+	struct bpfw_flow *flow;
+
+	if (!slot)
+		slot = flow_slot(flow_other_set(set, tag), tag);
+	if (!slot)
+		return NULL;
+	flow = bpf_map_lookup_elem(&flows, &slot);
+	if (!flow || !flow_is(flow, key, v6))
+		return NULL;
+	return v6 ? &flow->v6.action : &flow->v4.action;
+}
+
+/* The same as a call, for paths where that does not count. */
+static __noinline struct bpfw_action *flow_lookup4(const union flow_key *key)
+{
+	return flow_lookup(key, false);
+}
+
+static __noinline struct bpfw_action *flow_lookup6(const union flow_key *key)
+{
+	return flow_lookup(key, true);
+}
+
+static __always_inline struct bpfw_action *flow_lookup_rarely(const union flow_key *key, bool v6)
+{
+	union flow_key copy = *key; /* of which the call may have the address */
+
+	return v6 ? flow_lookup6(&copy) : flow_lookup4(&copy);
 }
 
 /* What a link header's tags and session are in a key. */

@@ -31,7 +31,7 @@ struct bpfw_flow4_key {
 	__be16 dport;
 	__be16 session; /* PPPoE session, 0 for none (RFC 2516 starts at 1) */
 	__u16 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
-};
+} __attribute__((aligned(8)));
 
 struct bpfw_flow6_key {
 	__u32 ingress;
@@ -42,7 +42,7 @@ struct bpfw_flow6_key {
 	__be16 dport;
 	__be16 session;
 	__u16 protocol;
-};
+} __attribute__((aligned(8)));
 
 /* What happens to a packet that hits an entry. */
 enum flow_verdict {
@@ -97,6 +97,9 @@ struct bpfw_conduit {
  * link layer. XDP only: a switch's tag is no part of it, see switch_egress.
  */
 struct bpfw_action {
+	__u8 link[LINK_HEADER_MAX];
+	__u8 link_len;
+	__u8 tags;           /* VLAN tags in `link` */
 	__u32 egress;        /* ifindex; of the conduit, where a switch is behind it */
 	__u8 ingress_mac[6]; /* a frame addressed to any other MAC is not ours */
 	__u16 mtu;           /* of the route, in bytes from the IP header on */
@@ -107,36 +110,107 @@ struct bpfw_action {
 	__u8 flags;          /* enum flow_flags */
 	__be16 sport;        /* ports as emitted */
 	__be16 dport;
-	__u8 link_len;
-	__u8 tags; /* VLAN tags in `link` */
-	__u8 link[LINK_HEADER_MAX];
-	__u32 gso_egress; /* TC: the ppp device, for what has to be segmented before PPPoE */
-	__u32 last_seen;  /* jiffies, the low 32 bits */
-	__u64 packets;    /* packets that took the fast path (a GSO packet is one) */
-	__u64 bytes;      /* their IP lengths */
-	__u32 seq_end;    /* TCP: sequence number that follows the last segment */
-	__u32 ack;        /* TCP: its acknowledgement number */
-	__u16 window;     /* TCP: its window, unscaled */
-	__u8 wscale;      /* TCP: window scale of this direction's sender, from conntrack */
-	__u8 pcp_at;      /* where in `link` the TCI is whose priority pcp tells, 0 for none */
-	__u32 pcp;        /* a priority per class of packets, 4 bits each: packet_class() */
+	__u32 last_seen; /* jiffies, the low 32 bits */
+	__u64 packets;   /* packets that took the fast path (a GSO packet is one) */
+	__u64 bytes;     /* their IP lengths */
+	__u32 seq_end;   /* TCP: sequence number that follows the last segment */
+	__u32 ack;       /* TCP: its acknowledgement number */
+	__u16 window;    /* TCP: its window, unscaled */
+	__u8 wscale;     /* TCP: window scale of this direction's sender, from conntrack */
+	__u8 pcp_at;     /* where in `link` the TCI is whose priority pcp tells, 0 for none */
+	__u32 pcp;       /* a priority per class of packets, 4 bits each: packet_class() */
+	/* From here on: rarely needed, and for IPv4 in another cache line. */
 	__u8 session_mac[6];
 	__u8 switch_egress; /* XDP: SWITCH_EGRESS(), 0 where the packet leaves without a tag */
 	__u8 pad;
-};
+	__u32 gso_egress; /* TC: the ppp device, for what has to be segmented before PPPoE */
+	__u32 pad2;
+} __attribute__((aligned(8)));
 
-/* Values of the flow maps: the action, then the addresses as emitted. */
+/* One direction of a flow: its key, the addresses as emitted, and what is done. */
 struct bpfw_flow4 {
-	struct bpfw_action action;
+	struct bpfw_flow4_key key;
 	__be32 src;
 	__be32 dst;
+	struct bpfw_action action;
 };
 
 struct bpfw_flow6 {
-	struct bpfw_action action;
+	struct bpfw_flow6_key key;
 	__be32 src[4];
 	__be32 dst[4];
+	struct bpfw_action action;
 };
+
+/*
+ * A slot of the flow table. An IPv4 packet needs its first two cache lines only: what is
+ * left of the action in the third one is for PPPoE and switches. The BPF side takes a slot for
+ * what the index says; family and next are the daemon's.
+ */
+struct bpfw_flow {
+	union {
+		struct bpfw_flow4 v4;
+		struct bpfw_flow6 v6;
+	};
+	__u32 family; /* AF_INET or AF_INET6; 0: not in use */
+	__u32 next;   /* not in use: the next slot of the list it is in, 0 for none */
+};
+
+/*
+ * The index of the flow table: sets of one cache line. A key's hash names two sets; its tag
+ * stands in one of them, beside the number of the slot that holds the flow. Slot 0 is
+ * never used, so that 0 is none. The daemon is the only writer (see offload_map.h for the
+ * order it writes in), and a slot that it gave up is not used again before every program
+ * that can still hold it has ended.
+ */
+#define FLOW_WAYS 8
+
+struct bpfw_flow_set {
+	__u32 tag[FLOW_WAYS]; /* 0: way not in use */
+	__u32 slot[FLOW_WAYS];
+};
+
+/*
+ * Multiply and fold by an odd constant, from a random seed per run: nobody outside can choose
+ * keys that fall into the same sets as somebody else's.
+ */
+static inline __attribute__((always_inline)) __u64 hash_mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ (hash >> 32);
+}
+
+/* Keys as words: as they lie in memory. */
+static inline __attribute__((always_inline)) __u64 flow_hash4(const __u64 key[3], __u64 seed)
+{
+	return hash_mix(hash_mix(hash_mix(seed, key[0]), key[1]), key[2]);
+}
+
+/* Two halves that do not wait for each other. */
+static inline __attribute__((always_inline)) __u64 flow_hash6(const __u64 key[6], __u64 seed)
+{
+	__u64 src = hash_mix(hash_mix(hash_mix(seed, key[0]), key[1]), key[2]);
+	__u64 dst = hash_mix(hash_mix(hash_mix(~seed, key[5]), key[3]), key[4]);
+
+	return hash_mix(src, dst);
+}
+
+/* The tag; never 0, and odd, so that both sets of a key differ. */
+static inline __attribute__((always_inline)) __u32 flow_tag(__u64 hash)
+{
+	return (__u32)(hash >> 32) | 1;
+}
+
+/* The first set, to be masked; from either set the tag leads to the other one. */
+static inline __attribute__((always_inline)) __u32 flow_first_set(__u64 hash)
+{
+	return (__u32)hash;
+}
+
+static inline __attribute__((always_inline)) __u32 flow_other_set(__u32 set, __u32 tag)
+{
+	return set ^ tag;
+}
 
 /*
  * Candidates: packets that could be offloaded but have no flow are counted in an
@@ -185,14 +259,15 @@ enum control_verdict {
 };
 
 struct bpfw_signal {
-	__u8 kind;      /* enum signal_kind */
-	__u8 family;    /* AF_INET or AF_INET6 */
-	__u8 verdict;   /* enum control_verdict */
-	__u8 tcp_flags; /* of the segment, as in the header */
-	__u32 seq;      /* candidates of TCP: as in struct bpfw_action */
+	__u8 kind;       /* enum signal_kind */
+	__u8 family;     /* AF_INET or AF_INET6 */
+	__u8 verdict;    /* enum control_verdict */
+	__u8 tcp_flags;  /* of the segment, as in the header */
+	__u32 seq_start; /* TCP: the segment's sequence number */
+	__u32 seq;       /* and these as in struct bpfw_action: seq is seq_end */
 	__u32 ack;
 	__u16 window;
-	__u16 pad;
+	__u16 pad[3];
 	union {
 		struct bpfw_flow4_key v4;
 		struct bpfw_flow6_key v6;
@@ -294,23 +369,17 @@ struct bpfw_daemon_counters {
 
 /*
  * Hash of a tuple for the candidate sets: `words` are addresses, ports and protocol
- * as they stand in the keys above, without the ingress port. Multiply and fold by
- * two odd constants; `seed` is random per run, so that sets cannot be aimed at.
+ * as they stand in the keys above, without the ingress port. `seed` is random per run, so
+ * that sets cannot be aimed at.
  */
-static inline __attribute__((always_inline)) __u64 candidate_mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ (hash >> 29);
-}
-
 static inline __attribute__((always_inline)) __u64 candidate_hash4(const struct bpfw_flow4_key *key,
 								   __u64 seed)
 {
-	__u64 hash = candidate_mix(seed, (__u64)key->src << 32 | key->dst);
+	__u64 hash = hash_mix(seed, (__u64)key->src << 32 | key->dst);
 
-	hash = candidate_mix(hash, (__u64)key->sport << 32 | (__u64)key->dport << 16 |
-					   (key->protocol & 0xff));
-	return candidate_mix(hash, hash >> 32);
+	hash = hash_mix(hash,
+			(__u64)key->sport << 32 | (__u64)key->dport << 16 | (key->protocol & 0xff));
+	return hash_mix(hash, hash >> 32);
 }
 
 static inline __attribute__((always_inline)) __u64 candidate_hash6(const struct bpfw_flow6_key *key,
@@ -318,13 +387,13 @@ static inline __attribute__((always_inline)) __u64 candidate_hash6(const struct 
 {
 	__u64 hash = seed;
 
-	hash = candidate_mix(hash, (__u64)key->src[0] << 32 | key->src[1]);
-	hash = candidate_mix(hash, (__u64)key->src[2] << 32 | key->src[3]);
-	hash = candidate_mix(hash, (__u64)key->dst[0] << 32 | key->dst[1]);
-	hash = candidate_mix(hash, (__u64)key->dst[2] << 32 | key->dst[3]);
-	hash = candidate_mix(hash, (__u64)key->sport << 32 | (__u64)key->dport << 16 |
-					   (key->protocol & 0xff));
-	return candidate_mix(hash, hash >> 32);
+	hash = hash_mix(hash, (__u64)key->src[0] << 32 | key->src[1]);
+	hash = hash_mix(hash, (__u64)key->src[2] << 32 | key->src[3]);
+	hash = hash_mix(hash, (__u64)key->dst[0] << 32 | key->dst[1]);
+	hash = hash_mix(hash, (__u64)key->dst[2] << 32 | key->dst[3]);
+	hash = hash_mix(hash,
+			(__u64)key->sport << 32 | (__u64)key->dport << 16 | (key->protocol & 0xff));
+	return hash_mix(hash, hash >> 32);
 }
 
 /* The tag of a hash: its high half, with 0 kept for an unused slot. */

@@ -7,11 +7,14 @@
 #include "layout.h"
 
 /* Set before loading; the verifier removes what a constant switches off. */
+const volatile __u64 flow_seed = 0;
+const volatile __u32 flow_set_mask = 0; /* sets of the index - 1 */
 const volatile __u64 candidate_seed = 0;
 const volatile __u32 candidate_mask = 0;      /* sets of candidates - 1 */
 const volatile __u32 candidate_threshold = 3; /* packets until the daemon is signalled */
 const volatile __u32 backoff_limit = 12;      /* a repeated signal waits 2^this jiffies at most */
 const volatile __u32 control_stale = 500;     /* jiffies after which a direction is old news */
+const volatile bool wide_access = false;      /* words need not be aligned on this machine */
 const volatile bool detect_partial = false;   /* XDP: packets may lack their checksum (veth) */
 
 /* Written by the daemon: jiffies64 until which the cache may be trusted. */
@@ -20,22 +23,46 @@ volatile __u64 valid_until = 0;
 /* Read by the daemon, which runs the clock program to set its own clock by it. */
 volatile __u64 clock_jiffies = 0;
 
-/* The flows. The daemon sets max_entries; memory is taken per flow. */
+/*
+ * The flow table, in arrays that the daemon maps into its memory: a lookup costs a fraction of
+ * a hash map's, and setting flows up takes no system calls. The daemon sets max_entries.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1024);
-	__type(key, struct bpfw_flow4_key);
-	__type(value, struct bpfw_flow4);
-} flows4 SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32); /* slot */
+	__type(value, struct bpfw_flow);
+} flows SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1024);
-	__type(key, struct bpfw_flow6_key);
-	__type(value, struct bpfw_flow6);
-} flows6 SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32); /* set */
+	__type(value, struct bpfw_flow_set);
+} flow_index SEC(".maps");
+
+/*
+ * Not used by the programs. Whoever updates a map of maps is made to wait by the kernel until
+ * all programs that were running have ended (maybe_wait_bpf_programs() in
+ * kernel/bpf/syscall.c): that is what the daemon does here before it uses slots again.
+ */
+struct grace_token {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} grace_token SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct grace_token);
+} grace SEC(".maps") = {
+	.values = { &grace_token },
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -31,7 +31,12 @@ struct packet {
 	__u8 protocol;     /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 tcp_flags;    /* as in the header's byte */
 	__u8 l4_header_len;
-	__u32 seq_end; /* as in struct bpfw_action */
+};
+
+/* How far a TCP segment has come; as in struct bpfw_action. */
+struct tcp_progress {
+	__u32 seq;
+	__u32 seq_end;
 	__u32 ack;
 	__u16 window;
 };
@@ -46,8 +51,15 @@ static __always_inline void packet_load(struct packet *p)
 		p->data = (void *)(long)p->xdp->data;
 		p->data_end = (void *)(long)p->xdp->data_end;
 	} else {
-		p->data = (void *)(long)p->skb->data;
-		p->data_end = (void *)(long)p->skb->data_end;
+		const struct __sk_buff *skb = p->skb;
+
+		/*
+		 * The verifier wants fields of the context by constant offsets; the compiler,
+		 * meeting a field often, would keep its address.
+		 */
+		asm volatile("" : "+r"(skb));
+		p->data = (void *)(long)skb->data;
+		p->data_end = (void *)(long)skb->data_end;
 	}
 	if (p->switched) {
 		p->data += p->prefix & 15;
@@ -106,19 +118,55 @@ static __always_inline __u32 packet_segment_len(const struct packet *p, __u32 l3
 	return p->l3_len;
 }
 
+/* Read when it is needed, not kept: UDP has nothing of it. */
+static __always_inline struct tcp_progress packet_tcp_progress(const struct packet *p, bool v6)
+{
+	const __u32 l3_header_len = v6 ? IPV6_HLEN : IPV4_HLEN;
+	const struct tcphdr *tcp = p->l3 + l3_header_len;
+	struct tcp_progress progress = { 0 };
+
+	if (p->protocol != IPPROTO_TCP || (void *)(tcp + 1) > p->data_end)
+		return progress; /* parse_l4() has made sure */
+	progress.seq = bpf_ntohl(tcp->seq);
+	progress.seq_end = progress.seq + p->l3_len - l3_header_len - p->l4_header_len;
+	progress.ack = bpf_ntohl(tcp->ack_seq);
+	progress.window = bpf_ntohs(tcp->window);
+	return progress;
+}
+
 /* A GSO packet cannot be given a PPPoE header: the kernel could not segment it any more. */
 static __always_inline bool packet_is_gso(const struct packet *p)
 {
 	return p->skb && p->skb->gso_size;
 }
 
-/* Both addresses are aligned to 2 bytes. */
+/*
+ * Ethernet headers are aligned to 2 bytes, no better (NET_IP_ALIGN). Which of the two ways
+ * is in the program is decided when it is loaded.
+ */
 static __always_inline bool mac_equal(const __u8 *a, const __u8 *b)
 {
 	const __u16 *x = (const void *)a;
 	const __u16 *y = (const void *)b;
 
+	if (wide_access)
+		return *(const __u32 *)a == *(const __u32 *)b && x[2] == y[2];
 	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
+}
+
+/* Both MACs; `from` is aligned to 4 bytes. */
+static __always_inline void macs_copy(void *to, const void *from)
+{
+	__u16 *half = to;
+
+	if (wide_access) {
+		*(__u64 *)to = *(const __u64 *)from;
+		*(__u32 *)(to + 8) = *(const __u32 *)(from + 8);
+		return;
+	}
+#pragma unroll
+	for (int i = 0; i < ETH_ALEN; i++)
+		half[i] = ((const __u16 *)from)[i];
 }
 
 /*

@@ -8,6 +8,7 @@
 #ifndef BPFW_PARSE_H
 #define BPFW_PARSE_H
 
+#include "flow.h"
 #include "packet.h"
 
 #define PARSE_OK (-1) /* otherwise an enum exit_reason */
@@ -153,11 +154,11 @@ static __always_inline int parse_switch(struct packet *p, __be16 *type)
 	return p->ingress ? PARSE_OK : REASON(EXIT_SWITCH);
 }
 
-/* All before the IP header. Leaves the EtherType of what follows in `type`. */
-static __always_inline int parse_link(struct packet *p, __be16 *type)
+/* The Ethernet header, and a switch's tag. Leaves the EtherType of what follows in `type`. */
+static __always_inline int parse_ethernet(struct packet *p, __be16 *type)
 {
 	const struct ethhdr *eth;
-	int reason = PARSE_OK;
+	int reason;
 
 	if (!packet_has(p, ETH_HLEN))
 		return REASON(EXIT_TRUNCATED);
@@ -171,8 +172,20 @@ static __always_inline int parse_link(struct packet *p, __be16 *type)
 		if ((void *)(eth + 1) > p->data_end)
 			return REASON(EXIT_TRUNCATED);
 	}
-	if (eth->h_dest[0] & 1)
-		return REASON(EXIT_GROUP_ADDRESS);
+	return eth->h_dest[0] & 1 ? REASON(EXIT_GROUP_ADDRESS) : PARSE_OK;
+}
+
+/* Does IP of that kind follow the Ethernet header at once? */
+static __always_inline bool is_plain(const struct packet *p, __be16 type, __u16 wanted)
+{
+	return !p->switched && type == bpf_htons(wanted) && !(p->skb && p->skb->vlan_present);
+}
+
+/* What is between Ethernet and IP. */
+static __always_inline int parse_encapsulation(struct packet *p, __be16 *type)
+{
+	int reason = PARSE_OK;
+
 	if (is_vlan_type(*type) || (p->skb && p->skb->vlan_present))
 		reason = parse_tags(p, type);
 	if (reason == PARSE_OK && *type == bpf_htons(ETH_P_PPP_SES))
@@ -209,9 +222,6 @@ static __always_inline int parse_tcp(struct packet *p, const struct tcphdr *tcp,
 		return REASON(EXIT_L4_HEADER);
 	p->tcp_flags = ((const __u8 *)tcp)[TCP_FLAG_BYTE];
 	p->l4_header_len = header_len;
-	p->seq_end = bpf_ntohl(tcp->seq) + l4_len - header_len;
-	p->ack = bpf_ntohl(tcp->ack_seq);
-	p->window = bpf_ntohs(tcp->window);
 	return PARSE_OK;
 }
 
@@ -243,10 +253,10 @@ static __always_inline int parse_l4(struct packet *p, __u32 offset, __u32 l4_len
 	return parse_udp(p, p->l3 + offset, l4_len);
 }
 
-static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *key)
+static __always_inline int parse_ipv4(struct packet *p, union flow_key *key)
 {
 	const struct iphdr *ip;
-	const __be16 *ports;
+	const __be32 *ports; /* both, aligned as IP is */
 	int reason;
 
 	if (!packet_has_l3(p, IPV4_HLEN))
@@ -274,17 +284,11 @@ static __always_inline int parse_ipv4(struct packet *p, struct bpfw_flow4_key *k
 
 	ip = p->l3; /* the packet may have been pulled */
 	ports = p->l3 + IPV4_HLEN;
-	if ((void *)(ports + 2) > p->data_end)
+	if ((void *)(ports + 1) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
-	key->ingress = p->ingress;
-	key->vlan[0] = p->vlan[0];
-	key->vlan[1] = p->vlan[1];
-	key->session = p->session;
-	key->src = ip->saddr;
-	key->dst = ip->daddr;
-	key->sport = ports[0];
-	key->dport = ports[1];
-	key->protocol = p->protocol;
+	key->word[0] = key_word(p->ingress, key_half(p->vlan[0], p->vlan[1]));
+	key->word[1] = key_word(ip->saddr, ip->daddr);
+	key->word[2] = key_word(*ports, key_half(p->session, p->protocol));
 	return PARSE_OK;
 }
 
@@ -295,10 +299,10 @@ static __always_inline bool is_ipv6_extension(__u8 next_header)
 	       next_header == NEXTHDR_DEST || next_header == NEXTHDR_MOBILITY;
 }
 
-static __always_inline int parse_ipv6(struct packet *p, struct bpfw_flow6_key *key)
+static __always_inline int parse_ipv6(struct packet *p, union flow_key *key)
 {
 	const struct ipv6hdr *ip6;
-	const __be16 *ports;
+	const __be32 *ports, *address;
 	__u32 payload_len;
 	int reason;
 
@@ -324,17 +328,14 @@ static __always_inline int parse_ipv6(struct packet *p, struct bpfw_flow6_key *k
 
 	ip6 = p->l3;
 	ports = p->l3 + IPV6_HLEN;
-	if ((void *)(ports + 2) > p->data_end)
+	if ((void *)(ports + 1) > p->data_end)
 		return REASON(EXIT_TRUNCATED);
-	key->ingress = p->ingress;
-	key->vlan[0] = p->vlan[0];
-	key->vlan[1] = p->vlan[1];
-	key->session = p->session;
-	__builtin_memcpy(key->src, &ip6->saddr, sizeof(key->src));
-	__builtin_memcpy(key->dst, &ip6->daddr, sizeof(key->dst));
-	key->sport = ports[0];
-	key->dport = ports[1];
-	key->protocol = p->protocol;
+	address = (const void *)&ip6->saddr;
+	key->word[0] = key_word(p->ingress, key_half(p->vlan[0], p->vlan[1]));
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		key->word[1 + i] = key_word(address[2 * i], address[2 * i + 1]);
+	key->word[5] = key_word(*ports, key_half(p->session, p->protocol));
 	return PARSE_OK;
 }
 

@@ -13,9 +13,6 @@
 #include "parse.h"
 #include "rewrite.h"
 
-/* A forged FIN or RST may come at any rate; the daemon hears of it this often at most. */
-#define CONTROL_BACKOFF_LIMIT 5 /* 2^5 jiffies, 320 ms at 100 Hz */
-
 static __always_inline int pass(const struct packet *p, enum exit_reason reason)
 {
 	count_exit(reason);
@@ -98,22 +95,24 @@ static __always_inline int check_packet(const struct packet *p, const struct bpf
  * The flow is active, and its TCP has come this far. That holds for a packet that is left
  * to the stack as well: what control_judge() goes by must not be older than the flow.
  */
-static __always_inline void track(const struct packet *p, struct bpfw_action *action)
+static __always_inline void track(const struct packet *p, struct bpfw_action *action, bool v6)
 {
 	action->last_seen = p->now;
 	if (p->protocol == IPPROTO_TCP) {
-		action->seq_end = p->seq_end;
-		action->ack = p->ack;
-		action->window = p->window;
+		const struct tcp_progress progress = packet_tcp_progress(p, v6);
+
+		action->seq_end = progress.seq_end;
+		action->ack = progress.ack;
+		action->window = progress.window;
 	}
 }
 
 /* A packet of a flow that the stack has to forward. */
 static __always_inline int pass_tracked(const struct packet *p, struct bpfw_action *action,
-					enum exit_reason reason)
+					enum exit_reason reason, bool v6)
 {
 	if (reason != EXIT_IP_CHECKSUM) {
-		track(p, action);
+		track(p, action, v6);
 		action->flags |= FLOW_TRACKED;
 	}
 	return pass(p, reason);
@@ -124,9 +123,9 @@ static __always_inline int pass_tracked(const struct packet *p, struct bpfw_acti
  * and where two CPUs do race, a packet more or less in a counter is cheaper than a
  * locked instruction on every packet.
  */
-static __always_inline void account(const struct packet *p, struct bpfw_action *action)
+static __always_inline void account(const struct packet *p, struct bpfw_action *action, bool v6)
 {
-	track(p, action);
+	track(p, action, v6);
 	action->packets++;
 	action->bytes += p->l3_len;
 }
@@ -134,11 +133,12 @@ static __always_inline void account(const struct packet *p, struct bpfw_action *
 /* No flow. A packet for this port's own MAC makes its tuple a candidate. */
 static __always_inline int miss(const struct packet *p, const union flow_key *key, bool v6)
 {
+	struct bpfw_signal signal = { 0 };
+
 	if (!addressed_to_port(p))
 		return pass(p, EXIT_OTHER_MAC);
-	if (candidate_due(flow_key_hash(key, candidate_seed, v6), p->now, candidate_threshold,
-			  backoff_limit))
-		signal_send(p, key, SIGNAL_CANDIDATE, CONTROL_ASK, v6);
+	signal_fill(&signal, p, key, SIGNAL_CANDIDATE, v6);
+	signal_candidate(&signal, p->now);
 	return pass(p, EXIT_MISS);
 }
 
@@ -158,17 +158,16 @@ static __always_inline bool is_worth_judging(const struct packet *p,
 
 static __always_inline int control(const struct packet *p, const union flow_key *key, bool v6)
 {
-	struct bpfw_action *own = flow_lookup(key, v6);
+	struct bpfw_action *own = flow_lookup_rarely(key, v6);
+	struct bpfw_signal signal = { 0 };
 	union flow_key reverse;
-	__u8 verdict;
 
 	if (!own || !is_worth_judging(p, own, v6))
 		return pass(p, EXIT_TCP_CONTROL);
 	flow_reverse_key(&reverse, own, IPPROTO_TCP, p->switched, v6);
-	verdict = control_decide(p, own, flow_lookup(&reverse, v6), v6 ? IPV6_HLEN : IPV4_HLEN);
-	if (verdict == CONTROL_GENUINE || candidate_due(flow_key_hash(key, ~candidate_seed, v6),
-							p->now, 1, CONTROL_BACKOFF_LIMIT))
-		signal_send(p, key, SIGNAL_CONTROL, verdict, v6);
+	signal_fill(&signal, p, key, SIGNAL_CONTROL, v6);
+	signal.verdict = control_decide(p, own, flow_lookup_rarely(&reverse, v6), signal.seq_start);
+	signal_control(&signal, p->now);
 	return pass(p, EXIT_TCP_CONTROL);
 }
 
@@ -225,7 +224,7 @@ static __always_inline int forward(struct packet *p, struct bpfw_action *action,
 		count_exit(EXIT_ADJUST_DROP);
 		return packet_drop(p);
 	}
-	account(p, action);
+	account(p, action, v6);
 	link_write(p, action, &out, v6);
 	if (v6)
 		rewrite_ipv6(p, flow6_of(action));
@@ -242,29 +241,37 @@ static __always_inline int hit(struct packet *p, struct bpfw_action *action, boo
 		return pass(p, reason);
 	reason = check_packet(p, action, v6);
 	if (reason != PARSE_OK)
-		return pass_tracked(p, action, reason);
+		return pass_tracked(p, action, reason, v6);
 	if (action->verdict == FLOW_DROP) {
-		account(p, action);
+		account(p, action, v6);
 		count_exit(EXIT_BLACKHOLE);
 		return packet_drop(p);
 	}
 	return forward(p, action, v6);
 }
 
-static __always_inline int walk_ip(struct packet *p, bool v6)
+static __always_inline int walk_ip(struct packet *p, __u64 now, bool plain, bool v6)
 {
 	struct bpfw_action *action;
 	union flow_key key;
-	int reason = v6 ? parse_ipv6(p, &key.v6) : parse_ipv4(p, &key.v4);
+	int reason;
 
+	if ((__s64)(valid_until - now) < 0)
+		return pass(p, EXIT_STALE);
+	p->now = (__u32)now;
+	reason = v6 ? parse_ipv6(p, &key) : parse_ipv4(p, &key);
 	if (reason != PARSE_OK)
 		return pass(p, reason);
 	if (is_control(p))
 		return control(p, &key, v6);
-	action = flow_lookup(&key, v6);
+	action = plain ? flow_lookup(&key, v6) : flow_lookup_rarely(&key, v6);
 	return action ? hit(p, action, v6) : miss(p, &key, v6);
 }
 
+/*
+ * Frames without tags and PPPoE have a copy of the walk of their own, in which the compiler
+ * knows that, and where the IP header is.
+ */
 static __always_inline int walk(struct packet *p)
 {
 	__u64 now = bpf_jiffies64();
@@ -273,15 +280,23 @@ static __always_inline int walk(struct packet *p)
 
 	p->link_len = p->bare ? 0 : ETH_HLEN;
 	packet_load(p);
-	reason = p->bare ? parse_bare(p, &type) : parse_link(p, &type);
+	reason = p->bare ? parse_bare(p, &type) : parse_ethernet(p, &type);
 	if (reason != PARSE_OK)
 		return pass(p, reason);
-	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6))
-		return pass(p, EXIT_ETHERTYPE);
-	if ((__s64)(valid_until - now) < 0)
-		return pass(p, EXIT_STALE);
-	p->now = (__u32)now;
-	return type == bpf_htons(ETH_P_IP) ? walk_ip(p, false) : walk_ip(p, true);
+	if (!p->bare) {
+		if (is_plain(p, type, ETH_P_IP))
+			return walk_ip(p, now, true, false);
+		if (is_plain(p, type, ETH_P_IPV6))
+			return walk_ip(p, now, true, true);
+		reason = parse_encapsulation(p, &type);
+		if (reason != PARSE_OK)
+			return pass(p, reason);
+	}
+	if (type == bpf_htons(ETH_P_IP))
+		return walk_ip(p, now, false, false);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return walk_ip(p, now, false, true);
+	return pass(p, EXIT_ETHERTYPE);
 }
 
 #endif /* BPFW_WALK_H */

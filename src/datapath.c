@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,12 +35,32 @@ static uint32_t backoff_limit(uint64_t hz)
 	return limit;
 }
 
+/*
+ * Where the kernel has HAVE_EFFICIENT_UNALIGNED_ACCESS; its verifier insists on alignment
+ * elsewhere. 32-bit ARM has it from ARMv6 on, which cannot be told here.
+ */
+static bool has_wide_access(void)
+{
+#if defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__s390x__) || \
+	defined(__powerpc64__)
+	return true;
+#else
+	return false;
+#endif
+}
+
 static int configure(struct datapath *datapath, const struct datapath_config *config)
 {
 	struct bpfw_bpf *skeleton = datapath->skeleton;
 
-	if (getrandom(&datapath->candidate_seed, sizeof(datapath->candidate_seed), 0) < 0)
+	if (getrandom(&datapath->candidate_seed, sizeof(datapath->candidate_seed), 0) < 0 ||
+	    getrandom(&datapath->map.seed, sizeof(datapath->map.seed), 0) < 0)
 		return -errno;
+	skeleton->rodata->flow_seed = datapath->map.seed;
+	skeleton->rodata->wide_access = has_wide_access();
+	datapath->map.slots = offload_map_slots(config->max_flows * 2);
+	datapath->map.set_mask = offload_map_sets(config->max_flows * 2) - 1;
+	skeleton->rodata->flow_set_mask = datapath->map.set_mask;
 	datapath->candidate_mask = config->candidate_sets - 1;
 	skeleton->rodata->candidate_seed = datapath->candidate_seed;
 	skeleton->rodata->candidate_mask = datapath->candidate_mask;
@@ -51,8 +72,8 @@ static int configure(struct datapath *datapath, const struct datapath_config *co
 				  config->want_xdp && config->switched);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc, config->want_tc);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc_l3, config->want_tc);
-	bpf_map__set_max_entries(skeleton->maps.flows4, config->max_flows * 2);
-	bpf_map__set_max_entries(skeleton->maps.flows6, config->max_flows * 2);
+	bpf_map__set_max_entries(skeleton->maps.flows, datapath->map.slots);
+	bpf_map__set_max_entries(skeleton->maps.flow_index, datapath->map.set_mask + 1);
 	bpf_map__set_max_entries(skeleton->maps.candidates, config->candidate_sets);
 	return 0;
 }
@@ -64,6 +85,41 @@ static void *map_memory(const struct bpf_map *map, size_t len)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
+static size_t flows_len(const struct datapath *datapath)
+{
+	return datapath->map.slots * sizeof(*datapath->map.flows);
+}
+
+static size_t sets_len(const struct datapath *datapath)
+{
+	return (datapath->map.set_mask + 1UL) * sizeof(*datapath->map.sets);
+}
+
+static int grace_period_by_map(void *context)
+{
+	const struct datapath *datapath = context;
+	uint32_t zero = 0;
+
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.grace), &zero,
+				   &datapath->grace_token, BPF_ANY);
+}
+
+static int map_flows(struct datapath *datapath)
+{
+	struct bpfw_bpf *skeleton = datapath->skeleton;
+	struct offload_map *map = &datapath->map;
+
+	map->unused = 1;
+	map->wait = grace_period_by_map;
+	map->wait_context = datapath;
+	datapath->grace_token = bpf_map__fd(skeleton->maps.grace_token);
+	map->flows = map_memory(skeleton->maps.flows, flows_len(datapath));
+	if (!map->flows)
+		return -errno;
+	map->sets = map_memory(skeleton->maps.flow_index, sets_len(datapath));
+	return map->sets ? 0 : -errno;
+}
+
 static int map_arrays(struct datapath *datapath, const struct datapath_config *config)
 {
 	struct bpfw_bpf *skeleton = datapath->skeleton;
@@ -73,7 +129,7 @@ static int map_arrays(struct datapath *datapath, const struct datapath_config *c
 	if (!datapath->candidates)
 		return -errno;
 	datapath->counters = map_memory(skeleton->maps.counters, sizeof(*datapath->counters));
-	return datapath->counters ? 0 : -errno;
+	return datapath->counters ? map_flows(datapath) : -errno;
 }
 
 /* One reading of both clocks, by running a program that looks at jiffies. */
@@ -117,8 +173,6 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 				  "--log-level debug says more");
 		return err;
 	}
-	datapath->maps.flows4 = bpf_map__fd(datapath->skeleton->maps.flows4);
-	datapath->maps.flows6 = bpf_map__fd(datapath->skeleton->maps.flows6);
 	return 0;
 }
 
@@ -130,8 +184,13 @@ void datapath_unload(struct datapath *datapath)
 		munmap(datapath->candidates, datapath->candidates_len);
 	if (datapath->counters)
 		munmap(datapath->counters, sizeof(*datapath->counters));
+	if (datapath->map.flows)
+		munmap(datapath->map.flows, flows_len(datapath));
+	if (datapath->map.sets)
+		munmap(datapath->map.sets, sets_len(datapath));
 	datapath->candidates = NULL;
 	datapath->counters = NULL;
+	datapath->map = (struct offload_map){ 0 };
 	bpfw_bpf__destroy(datapath->skeleton);
 	datapath->skeleton = NULL;
 }
@@ -161,22 +220,26 @@ void datapath_heartbeat(struct datapath *datapath, uint64_t now_ms)
 struct signal_receiver {
 	signal_callback callback;
 	void *context;
+	uint32_t received; /* in this round */
 };
+
+/* More than the ring holds: a round takes all that were there when it started, and ends. */
+#define SIGNALS_PER_ROUND 4096
 
 static struct signal_receiver receiver; /* one ring buffer per process */
 
 static int receive_signal(void *context, void *data, size_t size)
 {
-	const struct signal_receiver *to = context;
+	struct signal_receiver *to = context;
 
 	if (size >= sizeof(struct bpfw_signal))
 		to->callback(to->context, data);
-	return 0;
+	return ++to->received < SIGNALS_PER_ROUND ? 0 : -ECANCELED;
 }
 
 int datapath_set_signals(struct datapath *datapath, signal_callback callback, void *context)
 {
-	receiver = (struct signal_receiver){ callback, context };
+	receiver = (struct signal_receiver){ .callback = callback, .context = context };
 	datapath->ring = ring_buffer__new(bpf_map__fd(datapath->skeleton->maps.signals),
 					  receive_signal, &receiver, NULL);
 	return datapath->ring ? 0 : -errno;
@@ -189,6 +252,7 @@ int datapath_signals_fd(const struct datapath *datapath)
 
 void datapath_read_signals(struct datapath *datapath)
 {
+	receiver.received = 0;
 	ring_buffer__consume(datapath->ring);
 }
 

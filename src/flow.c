@@ -61,7 +61,7 @@ static struct flow_direction *opposite_of(const struct flow_direction *direction
 
 static bool is_installed(const struct flow_direction *direction)
 {
-	return direction->segment.port;
+	return direction->slot;
 }
 
 /* ---- The table -------------------------------------------------------------- */
@@ -134,79 +134,26 @@ static struct flow *add_flow(struct flows *flows, const struct ct_entry *entry)
 	return flow;
 }
 
-/* ---- Map entries ------------------------------------------------------------ */
+/* ---- The directions' entries in the datapath -------------------------------- */
 
-/* The common part of a direction's map entry; false if there is none. */
-static bool read_action(const struct flows *flows, const struct flow_direction *direction,
-			struct bpfw_action *action)
+/* What the programs do with an installed direction's packets, and count of them. */
+static struct bpfw_action *action_of(const struct flows *flows,
+				     const struct flow_direction *direction)
 {
-	if (direction->tuple.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, &direction->segment);
-		struct bpfw_flow4 value;
-
-		if (offload4_lookup(&flows->datapath->maps, &key, &value))
-			return false;
-		*action = value.action;
-	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, &direction->segment);
-		struct bpfw_flow6 value;
-
-		if (offload6_lookup(&flows->datapath->maps, &key, &value))
-			return false;
-		*action = value.action;
-	}
-	return true;
-}
-
-static int write_entry(const struct flows *flows, const struct flow_direction *direction,
-		       const struct bpfw_action *action)
-{
-	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
-
-	if (direction->tuple.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, &direction->segment);
-		struct bpfw_flow4 value = {
-			.action = *action,
-			.src = to.src.word[0],
-			.dst = to.dst.word[0],
-		};
-
-		return offload4_update(&flows->datapath->maps, &key, &value);
-	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, &direction->segment);
-		struct bpfw_flow6 value = { .action = *action };
-
-		memcpy(value.src, &to.src, sizeof(value.src));
-		memcpy(value.dst, &to.dst, sizeof(value.dst));
-		return offload6_update(&flows->datapath->maps, &key, &value);
-	}
-}
-
-static void delete_entry(const struct flows *flows, const struct flow_direction *direction)
-{
-	if (direction->tuple.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&direction->tuple, &direction->segment);
-
-		offload4_delete(&flows->datapath->maps, &key);
-	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&direction->tuple, &direction->segment);
-
-		offload6_delete(&flows->datapath->maps, &key);
-	}
+	return offload_map_action(&flows->datapath->map, direction->slot);
 }
 
 static void uninstall(struct flows *flows, struct flow_direction *direction)
 {
-	struct bpfw_action action;
+	const struct bpfw_action *action;
 
 	if (!is_installed(direction))
 		return;
-	if (read_action(flows, direction, &action)) {
-		datapath_count(flows->datapath, COUNT_RETIRED_PACKETS, action.packets);
-		datapath_count(flows->datapath, COUNT_RETIRED_BYTES, action.bytes);
-	}
-	delete_entry(flows, direction);
-	direction->segment.port = 0;
+	action = action_of(flows, direction);
+	datapath_count(flows->datapath, COUNT_RETIRED_PACKETS, action->packets);
+	datapath_count(flows->datapath, COUNT_RETIRED_BYTES, action->bytes);
+	offload_map_remove(&flows->datapath->map, direction->slot);
+	direction->slot = 0;
 	list_remove(&direction->neighbour_user);
 	if (direction->neighbour)
 		neighbour_release(flows->paths.neighbours, direction->neighbour);
@@ -349,13 +296,12 @@ static uint64_t idle_ms(const struct flows *flows, const struct flow *flow, uint
 	uint64_t idle = now - flow->learned_ms;
 
 	for (size_t i = 0; i < DIRECTIONS; i++) {
-		struct bpfw_action action;
 		uint64_t age;
 
-		if (!is_installed(&flow->direction[i]) ||
-		    !read_action(flows, &flow->direction[i], &action))
+		if (!is_installed(&flow->direction[i]))
 			continue;
-		age = clock_age_ms(&flows->datapath->clock, now, action.last_seen);
+		age = clock_age_ms(&flows->datapath->clock, now,
+				   action_of(flows, &flow->direction[i])->last_seen);
 		if (age < idle)
 			idle = age;
 	}
@@ -365,11 +311,9 @@ static uint64_t idle_ms(const struct flows *flows, const struct flow *flow, uint
 /* Has an end of the connection been seen (control_close() of the BPF side)? */
 static bool is_closing(const struct flows *flows, const struct flow *flow)
 {
-	struct bpfw_action action;
-
 	for (size_t i = 0; i < DIRECTIONS; i++)
 		if (is_installed(&flow->direction[i]) &&
-		    read_action(flows, &flow->direction[i], &action) && action.verdict == FLOW_PASS)
+		    action_of(flows, &flow->direction[i])->verdict == FLOW_PASS)
 			return true;
 	return false;
 }
@@ -618,10 +562,8 @@ static void fill_link(const struct path *path, struct bpfw_action *action)
 }
 
 static void fill_action(const struct flows *flows, const struct flow_direction *direction,
-			const struct path *path, struct bpfw_action *action)
+			const struct tuple *to, const struct path *path, struct bpfw_action *action)
 {
-	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
-
 	memset(action, 0, sizeof(*action));
 	fill_link(path, action);
 	action->mtu = path->kind == PATH_BLACKHOLE ? UINT16_MAX : path->mtu;
@@ -630,36 +572,39 @@ static void fill_action(const struct flows *flows, const struct flow_direction *
 		action->flags |= FLOW_REPLY;
 	action->wscale = direction->wscale;
 	action->last_seen = (uint32_t)clock_to_jiffies(&flows->datapath->clock, clock_ms());
-	nat_fill_action(&direction->tuple, &to, action);
+	nat_fill_action(&direction->tuple, to, action);
 }
 
-/* Install a direction whose path is known. `signal` is that of the packet, if one came. */
-static int install(struct flows *flows, struct flow_direction *direction,
-		   const struct segment *segment, const struct path *path,
-		   const struct bpfw_signal *signal)
+/*
+ * Install a direction whose path is known. `signal` is that of the packet, if one came.
+ * Returns false when there is no room.
+ */
+static bool install(struct flows *flows, struct flow_direction *direction,
+		    const struct segment *segment, const struct path *path,
+		    const struct bpfw_signal *signal)
 {
+	const struct tuple to = tuple_inverse(&opposite_of(direction)->tuple);
 	struct bpfw_action action;
-	int err;
+	struct bpfw_flow flow;
 
-	fill_action(flows, direction, path, &action);
+	fill_action(flows, direction, &to, path, &action);
 	if (signal && direction->tuple.protocol == IPPROTO_TCP) {
 		action.seq_end = signal->seq;
 		action.ack = signal->ack;
 		action.window = signal->window;
 		action.flags |= FLOW_TRACKED;
 	}
+	offload_map_fill(&flow, &direction->tuple, segment, &to, &action);
+	direction->slot = offload_map_add(&flows->datapath->map, &flow);
+	if (!direction->slot)
+		return false;
 	direction->segment = *segment;
 	direction->egress = action.egress;
 	memcpy(direction->next_hop_mac, action.link, sizeof(direction->next_hop_mac));
-	err = write_entry(flows, direction, &action);
-	if (err) {
-		direction->segment.port = 0;
-		return err;
-	}
 	direction->neighbour = path->neighbour;
 	if (path->neighbour)
 		list_append(&path->neighbour->users, &direction->neighbour_user);
-	return 0;
+	return true;
 }
 
 /* The opposite direction comes in where this one goes out, if we are attached there. */
@@ -674,7 +619,7 @@ static void install_opposite(struct flows *flows, const struct flow_direction *d
 		return;
 	if (find_path(flows, opposite, segment, &path) != DAEMON_COUNTERS)
 		return;
-	if (install(flows, opposite, segment, &path, NULL))
+	if (!install(flows, opposite, segment, &path, NULL))
 		release_path(flows, &path);
 }
 
@@ -767,7 +712,7 @@ static void learn(struct flows *flows, const struct tuple *tuple, const struct s
 	uninstall_keeping(flows, direction, path.neighbour); /* it came in elsewhere before */
 	if (!known)
 		prepare_entry(flows, direction->flow);
-	if (install(flows, direction, segment, &path, signal)) {
+	if (!install(flows, direction, segment, &path, signal)) {
 		release_path(flows, &path);
 		give_up(flows, direction, was_offloaded, COUNT_FULL);
 		return;
@@ -788,7 +733,7 @@ static void candidate_signal(struct flows *flows, const struct tuple *tuple,
 	enum daemon_counter why;
 	struct ct_entry entry;
 
-	if (direction && segment_equal(&direction->segment, segment))
+	if (direction && is_installed(direction) && segment_equal(&direction->segment, segment))
 		return; /* signalled again before we were done */
 	if (conntrack_lookup(flows->conntrack, tuple, &entry)) {
 		refuse(flows, tuple, COUNT_NO_ENTRY);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The offloaded flows: learned from candidates, kept true to conntrack and routing, and
- * taken back. A flow is a conntrack entry; each of its two directions has a map entry
- * of its own once its path is known.
+ * taken back. A flow is a conntrack entry; each of its two directions has a slot of the
+ * datapath's table once its path is known.
  */
 #ifndef BPFW_FLOW_H
 #define BPFW_FLOW_H
@@ -24,7 +24,8 @@ struct flow_direction {
 	struct flow_direction *hash_next;
 	struct flow *flow;
 	struct tuple tuple;          /* what its packets carry when they come in */
-	struct segment segment;      /* where they come in; port 0 while not installed */
+	uint32_t slot;               /* in the datapath's table, 0 while not installed */
+	struct segment segment;      /* where they come in */
 	uint32_t egress;             /* ifindex of the port, 0 for a blackhole */
 	uint8_t next_hop_mac[6];     /* all 0 where the egress device has no link layer */
 	struct neighbour *neighbour; /* NULL for a blackhole and where none was asked for */

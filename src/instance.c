@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <dirent.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -25,7 +26,7 @@
 
 /* bpfw.instance.LAYOUT.PID.FLOWS4.FLOWS6.EXITS.COUNTERS.PLAN */
 #define NAME_PREFIX "bpfw.instance"
-#define NAME_NUMBERS 7
+#define NAME_NUMBERS 6
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -154,10 +155,11 @@ static int pin_one(const struct instance *instance, const char *name, int map)
 
 static int pin_maps(struct instance *instance, const struct datapath *datapath)
 {
-	static const char *const names[] = { "flows4", "flows6", "exits", "counters", "plan" };
+	static const char *const names[] = { "flows", "exits", "counters", "plan" };
 	const struct bpf_map *const maps[] = {
-		datapath->skeleton->maps.flows4, datapath->skeleton->maps.flows6,
-		datapath->skeleton->maps.exits,  datapath->skeleton->maps.counters,
+		datapath->skeleton->maps.flows,
+		datapath->skeleton->maps.exits,
+		datapath->skeleton->maps.counters,
 		datapath->skeleton->maps.plan,
 	};
 	char own[sizeof(instance->pins)];
@@ -200,8 +202,8 @@ static int bind_name(struct instance *instance, const struct datapath *datapath)
 	if (instance->name_fd < 0)
 		return -errno;
 	len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
-		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, own_pid(),
-		       datapath->maps.flows4, datapath->maps.flows6,
+		       NAME_PREFIX ".%d.%d.%d.%d.%d.%d", INSTANCE_LAYOUT, own_pid(),
+		       bpf_map__fd(datapath->skeleton->maps.flows),
 		       bpf_map__fd(datapath->skeleton->maps.exits),
 		       bpf_map__fd(datapath->skeleton->maps.counters),
 		       bpf_map__fd(datapath->skeleton->maps.plan));
@@ -246,8 +248,7 @@ struct map_layout {
 };
 
 static const struct map_layout layouts[] = {
-	{ sizeof(struct bpfw_flow4_key), sizeof(struct bpfw_flow4) },
-	{ sizeof(struct bpfw_flow6_key), sizeof(struct bpfw_flow6) },
+	{ sizeof(uint32_t), sizeof(struct bpfw_flow) },
 	{ sizeof(uint32_t), sizeof(struct bpfw_exit_counters) },
 	{ sizeof(uint32_t), sizeof(struct bpfw_daemon_counters) },
 	{ sizeof(uint32_t), sizeof(struct bpfw_plan_row) },
@@ -273,8 +274,7 @@ static int take_map(int pidfd, int number, const struct map_layout *layout)
 
 static int open_maps(struct instance_maps *maps, const int *numbers)
 {
-	int *const into[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
-			      &maps->counters, &maps->plan };
+	int *const into[] = { &maps->flows, &maps->exits, &maps->counters, &maps->plan };
 	_cleanup_close_ int pidfd = -1;
 	int err = 0;
 
@@ -297,8 +297,7 @@ static int open_maps(struct instance_maps *maps, const int *numbers)
 
 void instance_close(struct instance_maps *maps)
 {
-	int *const fds[] = { &maps->flows.flows4, &maps->flows.flows6, &maps->exits,
-			     &maps->counters, &maps->plan };
+	int *const fds[] = { &maps->flows, &maps->exits, &maps->counters, &maps->plan };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		if (*fds[i] >= 0)

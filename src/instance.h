@@ -15,7 +15,7 @@
 #include "datapath.h"
 
 /* Changes whenever the layout of a map or of the name does. */
-#define INSTANCE_LAYOUT 3
+#define INSTANCE_LAYOUT 4
 
 struct instance {
 	int name_fd;   /* the bound socket */
@@ -29,7 +29,7 @@ void instance_withdraw(struct instance *instance);
 /* Another process's maps. */
 struct instance_maps {
 	pid_t pid;
-	struct offload_maps flows;
+	int flows;
 	int exits;
 	int counters;
 	int plan;

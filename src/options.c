@@ -3,14 +3,19 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <linux/types.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
+#include "layout.h"
 #include "log.h"
 #include "options.h"
 #include "util.h"
+
+#define MAX_FLOWS_DEFAULT 65536
 
 /* Flow maps take two entries per flow, and their size is 32 bits wide. */
 #define MAX_FLOWS_LIMIT (1U << 24)
@@ -512,13 +517,29 @@ static int check_options(struct options *options, const struct parse *parse, cha
 	return -EINVAL;
 }
 
+/*
+ * The table's memory is taken at the start: of a small device's, no more than a 32nd. A flow is two
+ * slots and their place in the index.
+ */
+static uint32_t default_max_flows(void)
+{
+	const uint64_t flow_size = 2 * (sizeof(struct bpfw_flow) * 9 / 8 + 16);
+	struct sysinfo info;
+	uint64_t fitting;
+
+	if (sysinfo(&info))
+		return MAX_FLOWS_DEFAULT;
+	fitting = (uint64_t)info.totalram * info.mem_unit / 32 / flow_size;
+	return fitting < MAX_FLOWS_DEFAULT ? (uint32_t)fitting : MAX_FLOWS_DEFAULT;
+}
+
 int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
 {
 	struct parse parse = { .hook = HOOK_AUTO };
 	int err;
 
 	*options = (struct options){
-		.max_flows = 65536,
+		.max_flows = default_max_flows(),
 		.tcp_idle_s = 300,
 		.udp_idle_s = 60,
 		.log_level = LOG_LEVEL_WARN,

@@ -8,8 +8,11 @@
 #include <sys/socket.h>
 
 #include "log.h"
+#include "clock.h"
 #include "path.h"
 #include "util.h"
+
+#define SETTINGS_FRESH_MS 1000
 
 #define VLAN_TAG_LEN 4
 
@@ -142,10 +145,31 @@ static uint32_t ipv6_mtu(const struct link *device)
 	return (uint32_t)strtoul(value, NULL, 10);
 }
 
+/* What sysctl says, first characters only. */
+struct settings {
+	uint64_t read_ms;
+	char multipath_hash;
+	char forwards_ipv6;
+};
+
+/* Read at most once a second: that takes longer than asking for a route. */
+static const struct settings *settings_now(void)
+{
+	static struct settings settings; /* a process is in one network namespace */
+	uint64_t now = clock_ms();
+
+	if (settings.read_ms && now - settings.read_ms < SETTINGS_FRESH_MS)
+		return &settings;
+	settings.read_ms = now;
+	settings.multipath_hash = read_setting("/proc/sys/net/ipv4/fib_multipath_hash_policy");
+	settings.forwards_ipv6 = read_setting("/proc/sys/net/ipv6/conf/all/forwarding");
+	return &settings;
+}
+
 /* ip6_forward() asks this setting; the route question of IPv6 does not (that of IPv4 does). */
 static bool forwards_ipv6(void)
 {
-	char value = read_setting("/proc/sys/net/ipv6/conf/all/forwarding");
+	char value = settings_now()->forwards_ipv6;
 
 	return value && value != '0';
 }
@@ -159,7 +183,7 @@ static bool forwards_ipv6(void)
  */
 static bool is_choice_hidden(struct rtnl *rtnl, const struct path_query *query, uint32_t ingress)
 {
-	char policy = read_setting("/proc/sys/net/ipv4/fib_multipath_hash_policy");
+	char policy = settings_now()->multipath_hash;
 	struct route route;
 
 	if (query->family == AF_INET && (!policy || policy == '0'))

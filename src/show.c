@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/if_ether.h>
@@ -8,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "clock.h"
 #include "instance.h"
@@ -201,8 +204,6 @@ static void print_text_row(const struct row *row, uint64_t idle, bool first)
 
 /* ---- Reading the maps ------------------------------------------------------- */
 
-#define BATCH 1024
-
 struct listing {
 	row_printer print;
 	struct jiffies_clock clock;
@@ -216,14 +217,12 @@ static void list_row(struct listing *listing, const struct row *row)
 	listing->any = true;
 }
 
-static void list_entry4(struct listing *listing, const void *map_key, const void *map_value)
+static struct row row4(const struct bpfw_flow4 *flow)
 {
-	const struct bpfw_flow4_key *key = map_key;
-	const struct bpfw_flow4 *flow = map_value;
 	struct row row = {
-		.tuple = tuple_from_key4(key),
+		.tuple = tuple_from_key4(&flow->key),
 		.action = flow->action,
-		.ingress = segment_from_key4(key),
+		.ingress = segment_from_key4(&flow->key),
 	};
 
 	row.emitted = row.tuple;
@@ -231,17 +230,15 @@ static void list_entry4(struct listing *listing, const void *map_key, const void
 	row.emitted.dst.word[0] = flow->dst;
 	row.emitted.sport = flow->action.sport;
 	row.emitted.dport = flow->action.dport;
-	list_row(listing, &row);
+	return row;
 }
 
-static void list_entry6(struct listing *listing, const void *map_key, const void *map_value)
+static struct row row6(const struct bpfw_flow6 *flow)
 {
-	const struct bpfw_flow6_key *key = map_key;
-	const struct bpfw_flow6 *flow = map_value;
 	struct row row = {
-		.tuple = tuple_from_key6(key),
+		.tuple = tuple_from_key6(&flow->key),
 		.action = flow->action,
-		.ingress = segment_from_key6(key),
+		.ingress = segment_from_key6(&flow->key),
 	};
 
 	row.emitted = row.tuple;
@@ -249,33 +246,39 @@ static void list_entry6(struct listing *listing, const void *map_key, const void
 	memcpy(&row.emitted.dst, flow->dst, sizeof(flow->dst));
 	row.emitted.sport = flow->action.sport;
 	row.emitted.dport = flow->action.dport;
+	return row;
+}
+
+/* A slot may be given up, and even used anew, while it is read: the row is from a copy. */
+static void list_slot(struct listing *listing, const struct bpfw_flow *slot)
+{
+	const struct bpfw_flow flow = *slot;
+	struct row row;
+
+	if (flow.family != AF_INET && flow.family != AF_INET6)
+		return;
+	row = flow.family == AF_INET ? row4(&flow.v4) : row6(&flow.v6);
 	list_row(listing, &row);
 }
 
-typedef void (*map_lister)(struct listing *listing, const void *key, const void *value);
-
-/* By batches: a walk key by key starts over when its key is deleted meanwhile. */
-static int list_map(struct listing *listing, int fd, size_t key_size, size_t value_size,
-		    map_lister list)
+/* The daemon's own memory is looked at, so that this takes no time of its. */
+static int list_flows(struct listing *listing, int fd)
 {
-	_cleanup_free_ char *keys = calloc(BATCH, key_size);
-	_cleanup_free_ char *values = calloc(BATCH, value_size);
-	uint32_t batch, number;
-	bool started = false;
-	int err = 0;
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	const struct bpfw_flow *flows;
+	size_t size;
+	int err = bpf_map_get_info_by_fd(fd, &info, &len);
 
-	if (!keys || !values)
-		return -ENOMEM;
-	while (!err) {
-		number = BATCH;
-		err = bpf_map_lookup_batch(fd, started ? &batch : NULL, &batch, keys, values,
-					   &number, NULL);
-		if (err && err != -ENOENT)
-			return err;
-		for (uint32_t i = 0; i < number; i++)
-			list(listing, keys + i * key_size, values + i * value_size);
-		started = true;
-	}
+	if (err)
+		return err;
+	size = info.max_entries * sizeof(*flows);
+	flows = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (flows == MAP_FAILED)
+		return -errno;
+	for (uint32_t i = 0; i < info.max_entries; i++)
+		list_slot(listing, &flows[i]);
+	munmap((void *)flows, size);
 	return 0;
 }
 
@@ -298,12 +301,7 @@ static int list_instance(struct listing *listing, const struct instance_maps *ma
 		.ms = counters.clock_ms,
 		.hz = counters.clock_hz ? counters.clock_hz : 100,
 	};
-	err = list_map(listing, maps->flows.flows4, sizeof(struct bpfw_flow4_key),
-		       sizeof(struct bpfw_flow4), list_entry4);
-	if (err)
-		return err;
-	return list_map(listing, maps->flows.flows6, sizeof(struct bpfw_flow6_key),
-			sizeof(struct bpfw_flow6), list_entry6);
+	return list_flows(listing, maps->flows);
 }
 
 /* ---- Statistics ------------------------------------------------------------- */

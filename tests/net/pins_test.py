@@ -15,10 +15,10 @@ mount -t bpf -o mode=777 bpffs /sys/fs/bpf && cd /sys/fs/bpf || exit 1
 mkdir bpfw-{DEAD} &&
 bpftool map create bpfw-{DEAD}/of_another_version type array key 4 value 4 entries 1 name old &&
 mkdir elsewhere &&
-bpftool map create elsewhere/flows4 type array key 4 value 4 entries 1 name other &&
+bpftool map create elsewhere/flows type array key 4 value 4 entries 1 name other &&
 ln -s elsewhere bpfw-{DEAD - 1} &&
 mkdir bpfw-{DEAD - 2} &&
-bpftool map create bpfw-{DEAD - 2}/flows4 type array key 4 value 4 entries 1 name foreign &&
+bpftool map create bpfw-{DEAD - 2}/flows type array key 4 value 4 entries 1 name foreign &&
 chown 65534 bpfw-{DEAD - 2} || exit 1
 cd / && exec "$@"
 """
@@ -46,8 +46,8 @@ def leftovers(context):
     bpfw = start(context, lab)
     own = f"bpfw-{bpfw.process.pid}"
     equal(names(bpfw), {own, "elsewhere", f"bpfw-{DEAD - 1}", f"bpfw-{DEAD - 2}"}, "names")
-    equal(inside(bpfw, "ls", "/sys/fs/bpf/elsewhere").split(), ["flows4"], "behind the link")
-    equal(inside(bpfw, "ls", f"/sys/fs/bpf/bpfw-{DEAD - 2}").split(), ["flows4"], "others' pins")
+    equal(inside(bpfw, "ls", "/sys/fs/bpf/elsewhere").split(), ["flows"], "behind the link")
+    equal(inside(bpfw, "ls", f"/sys/fs/bpf/bpfw-{DEAD - 2}").split(), ["flows"], "others' pins")
 
 
 @test()
@@ -59,7 +59,7 @@ def own_pins(context):
     modes = set(inside(bpfw, "sh", "-c", f"stat -c '%a %u' {own}/*").splitlines())
     equal(modes, {f"600 {os.geteuid()}"}, "maps")
     equal(set(inside(bpfw, "ls", own).split()),
-          {"flows4", "flows6", "exits", "counters", "plan"}, "maps")
+          {"flows", "exits", "counters", "plan"}, "maps")
     keeper = context.keep(Keeper(bpfw))
     bpfw.stop()
     expect(os.path.basename(own) not in keeper.names(), f"left behind: {keeper.names()}")

@@ -13,7 +13,7 @@ from netlab.bpfw import ROOT, SANITIZER, environment
 from netlab.lab import run
 
 BPFFS = "/sys/fs/bpf"
-PINS = ["counters", "exits", "flows4", "flows6", "plan"]
+PINS = ["counters", "exits", "flows", "plan"]
 # Only what goes to port 5001 gets another address.
 PARTLY_NAT = """
 	chain postrouting {
@@ -347,13 +347,14 @@ def pinned(context, mounts, lab, **kwargs):
 def pins_come_and_go(context, number):
     lab, mounts = context.lab("tc"), context.keep(MountNamespace(bpffs=True))
     expect(mounts.is_bpffs() and not mounts.pins(), f"pins before: {mounts.pins()}")
-    bpfw, name = pinned(context, mounts, lab)
+    bpfw, name = pinned(context, mounts, lab, args=("--max-flows", "4"))
     equal(mounts.pins(), {name: PINS}, "pins")
     flow = context.keep(UdpFlow(lab))
     flow.wait_offloaded(bpfw)
     dumped = run(mounts.entrance(lab.router) + ["bpftool", "-j", "map", "dump", "pinned",
-                                                f"{BPFFS}/{name}/flows4"]).stdout
-    equal(len(json.loads(dumped)), 2, "entries of the pinned map")
+                                                f"{BPFFS}/{name}/flows"]).stdout
+    used = [slot for slot in json.loads(dumped) if slot["formatted"]["value"]["family"]]
+    equal(len(used), 2, "slots in use of the pinned map")
     bpfw.stop(signal.Signals[number])
     equal(mounts.pins(), {}, f"pins after {number}")
 

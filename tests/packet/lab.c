@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
@@ -528,28 +529,34 @@ static struct bpfw_action make_action(const struct lab *lab, const struct lab_fl
 	return action;
 }
 
+/* The slot that has the flow's key, 0 for none. */
+static uint32_t find_slot(const struct lab *lab, const struct lab_flow *flow)
+{
+	const struct segment segment = lab_segment(lab, flow);
+	const struct bpfw_action nothing = { 0 };
+	struct bpfw_flow wanted;
+
+	offload_map_fill(&wanted, &flow->from, &segment, &flow->to, &nothing);
+	for (uint32_t slot = 1; slot < lab->datapath.map.unused; slot++) {
+		const struct bpfw_flow *have = &lab->datapath.map.flows[slot];
+		bool ipv4 = wanted.family == AF_INET;
+
+		if (have->family == wanted.family &&
+		    !memcmp(have, &wanted, ipv4 ? sizeof(wanted.v4.key) : sizeof(wanted.v6.key)))
+			return slot;
+	}
+	return 0;
+}
+
 void lab_set_action(struct lab *lab, const struct lab_flow *flow, const struct bpfw_action *action)
 {
-	struct segment segment = lab_segment(lab, flow);
-	int err;
+	const struct segment segment = lab_segment(lab, flow);
+	struct bpfw_flow slot;
 
-	if (flow->from.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, &segment);
-		struct bpfw_flow4 value = { .action = *action,
-					    .src = flow->to.src.word[0],
-					    .dst = flow->to.dst.word[0] };
-
-		err = offload4_update(&lab->datapath.maps, &key, &value);
-	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, &segment);
-		struct bpfw_flow6 value = { .action = *action };
-
-		memcpy(value.src, &flow->to.src, sizeof(value.src));
-		memcpy(value.dst, &flow->to.dst, sizeof(value.dst));
-		err = offload6_update(&lab->datapath.maps, &key, &value);
-	}
-	if (err)
-		tap_bail_out("cannot install a flow: %s", strerror(-err));
+	lab_remove(lab, flow);
+	offload_map_fill(&slot, &flow->from, &segment, &flow->to, action);
+	if (!offload_map_add(&lab->datapath.map, &slot))
+		tap_bail_out("no room for a flow");
 }
 
 void lab_install(struct lab *lab, const struct lab_flow *flow)
@@ -561,38 +568,19 @@ void lab_install(struct lab *lab, const struct lab_flow *flow)
 
 void lab_remove(struct lab *lab, const struct lab_flow *flow)
 {
-	struct segment segment = lab_segment(lab, flow);
+	uint32_t slot = find_slot(lab, flow);
 
-	if (flow->from.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, &segment);
-
-		offload4_delete(&lab->datapath.maps, &key);
-	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, &segment);
-
-		offload6_delete(&lab->datapath.maps, &key);
-	}
+	if (slot)
+		offload_map_remove(&lab->datapath.map, slot);
 }
 
 struct bpfw_action lab_action(struct lab *lab, const struct lab_flow *flow)
 {
-	struct segment segment = lab_segment(lab, flow);
-	struct bpfw_flow4 value4 = { 0 };
-	struct bpfw_flow6 value6 = { 0 };
-	int err;
+	uint32_t slot = find_slot(lab, flow);
 
-	if (flow->from.family == AF_INET) {
-		struct bpfw_flow4_key key = tuple_to_key4(&flow->from, &segment);
-
-		err = offload4_lookup(&lab->datapath.maps, &key, &value4);
-	} else {
-		struct bpfw_flow6_key key = tuple_to_key6(&flow->from, &segment);
-
-		err = offload6_lookup(&lab->datapath.maps, &key, &value6);
-	}
-	if (err)
+	if (!slot)
 		tap_bail_out("a flow that was installed is gone");
-	return flow->from.family == AF_INET ? value4.action : value6.action;
+	return *offload_map_action(&lab->datapath.map, slot);
 }
 
 struct lab_flow lab_opposite(const struct lab_flow *flow)

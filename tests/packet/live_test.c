@@ -5,6 +5,7 @@
  * frame, packets that are segmented or get their checksum later, and frames that are
  * shorter than an IP header.
  */
+#include <bpf/bpf.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -4,6 +4,7 @@
 import ctypes
 import os
 import platform
+import resource
 import struct
 
 BPF_PROG_LOAD, BPF_LINK_CREATE = 5, 28
@@ -12,6 +13,9 @@ XDP_PASS = 2
 NUMBER = {"x86_64": 321, "s390x": 351, "aarch64": 280}
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+# Before Linux 5.11 BPF memory counts against this limit, and all that root has counts together.
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def _bpf(command, attributes):
