@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Loader of the benchmark's traffic: "gen send" generates frames, "gen sink" counts them.
- * Results are one JSON object a line on standard output.
+ * Loader of the benchmark's traffic: "gen send" generates frames, "gen sink" counts them, "gen
+ * answer" sends them back. Results are one JSON object a line on standard output.
  */
 #include <bpf/bpf.h>
 #include <getopt.h>
+#include <limits.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/udp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "common.h"
 #include "frame.h"
 #include "gen.skel.h"
 
-/* Frames of one system call: long enough to hide its set-up, short enough to keep the time. */
-#define RUN_FRAMES (1u << 17)
 /* Frames that enter the router at once: the NAPI budget of a poll. */
 #define BATCH_FRAMES 64
 #define MAX_FRAMES 1000000000
@@ -29,10 +32,14 @@ struct frame {
 } __attribute__((packed, aligned(2)));
 
 _Static_assert(sizeof(struct frame) == FRAME_LEN, "one frame, one layout");
-_Static_assert(offsetof(struct frame, udp.source) == sizeof(__u16) * WORD_UDP_SOURCE,
-	       "place of the port");
-_Static_assert(offsetof(struct frame, udp.check) == sizeof(__u16) * WORD_UDP_CHECK,
-	       "place of the checksum");
+#define IS_WORD(field, word, half) \
+	_Static_assert(offsetof(struct frame, field) + (half) == sizeof(__u16) * (word), #word)
+IS_WORD(ip.check, WORD_IP_CHECK, 0);
+IS_WORD(ip.saddr, WORD_IP_SOURCE, sizeof(__u16));
+IS_WORD(ip.daddr, WORD_IP_DEST, sizeof(__u16));
+IS_WORD(udp.source, WORD_UDP_SOURCE, 0);
+IS_WORD(udp.dest, WORD_UDP_DEST, 0);
+IS_WORD(udp.check, WORD_UDP_CHECK, 0);
 
 struct options {
 	unsigned int ifindex;
@@ -44,15 +51,26 @@ struct options {
 	unsigned char ttl;
 	unsigned char dmac[ETH_ALEN];
 	unsigned char smac[ETH_ALEN];
+	unsigned char mark;
 	unsigned int frames;
+	unsigned int seconds;
+	unsigned int rate;
+	unsigned int lifetime;
+	unsigned int flood;
 };
 
 static const char usage[] =
 	"usage: gen send --dev NAME --dmac MAC --smac MAC --src ADDRESS --dst ADDRESS\n"
-	"                --sport PORT --dport PORT --flows N --frames N [--ttl N]\n"
+	"                --sport PORT --dport PORT --flows N (--frames N | --seconds N)\n"
+	"                [--rate N] [--lifetime N] [--flood N] [--ttl N]\n"
 	"       gen sink --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --dport PORT [--ttl N]\n"
-	"send: 60-byte UDP frames of N flows (source ports from PORT on) out of a device\n"
-	"sink: count and drop them; prints the counts for every line on stdin, ends with it\n";
+	"       gen answer --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --sport PORT --dport PORT\n"
+	"                  --flows N [--mark TOS]\n"
+	"send: 60-byte UDP frames of N flows in turn (32768 source ports from PORT on, then the next\n"
+	"      destination) out of a device, at a rate; each flow makes place for a new one after\n"
+	"      so many frames; between two frames so many of a flood from random sources\n"
+	"sink: count and drop them; prints the counts for every line on stdin, ends with it\n"
+	"answer: send them back; prints the same way, and how long flows had the TOS of the stack\n";
 
 static _Noreturn void bad_usage(void)
 {
@@ -85,13 +103,28 @@ static void parse_option(int opt, const char *text, struct options *opts)
 		opts->dport = (unsigned short)parse_number("--dport", text, 1, 65535);
 		break;
 	case 'f':
-		opts->flows = (unsigned int)parse_number("--flows", text, 1, 65535);
+		opts->flows = (unsigned int)parse_number("--flows", text, 1, MAX_FLOWS);
 		break;
 	case 't':
 		opts->ttl = (unsigned char)parse_number("--ttl", text, 1, 255);
 		break;
 	case 'n':
 		opts->frames = (unsigned int)parse_number("--frames", text, 1, MAX_FRAMES);
+		break;
+	case 's':
+		opts->seconds = (unsigned int)parse_number("--seconds", text, 1, 3600);
+		break;
+	case 'r':
+		opts->rate = (unsigned int)parse_number("--rate", text, 1, MAX_FRAMES);
+		break;
+	case 'l':
+		opts->lifetime = (unsigned int)parse_number("--lifetime", text, 1, UINT_MAX);
+		break;
+	case 'F':
+		opts->flood = (unsigned int)parse_number("--flood", text, 1, UINT_MAX);
+		break;
+	case 'k':
+		opts->mark = (unsigned char)parse_number("--mark", text, 1, 255);
 		break;
 	case 'h':
 		fputs(usage, stdout);
@@ -114,6 +147,11 @@ static void parse_options(int argc, char **argv, struct options *opts)
 		{ "flows", required_argument, NULL, 'f' },
 		{ "ttl", required_argument, NULL, 't' },
 		{ "frames", required_argument, NULL, 'n' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "rate", required_argument, NULL, 'r' },
+		{ "lifetime", required_argument, NULL, 'l' },
+		{ "flood", required_argument, NULL, 'F' },
+		{ "mark", required_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -144,16 +182,35 @@ static __u16 fold(__u32 sum)
 	return (__u16)sum;
 }
 
-/* The UDP sum that every flow shares: the frame still has neither source port nor checksum. */
-static __u16 sum_udp(const struct frame *frame)
+/* What no sum that all flows share may hold: low halves of addresses, and ports. */
+static struct frame without_differences(const struct frame *frame)
 {
-	__u32 sum = htons(IPPROTO_UDP) + frame->udp.len;
+	struct frame bare = *frame;
 
-	sum = sum_words(&frame->ip.saddr, 2 * sizeof(frame->ip.saddr), sum);
-	sum = sum_words(&frame->udp, sizeof(frame->udp), sum);
-	return fold(sum_words(frame->payload, sizeof(frame->payload), sum));
+	bare.ip.saddr &= htonl(0xffff0000);
+	bare.ip.daddr &= htonl(0xffff0000);
+	bare.udp.source = bare.udp.dest = 0;
+	return bare;
 }
 
+static __u16 sum_ip(const struct frame *frame)
+{
+	const struct frame bare = without_differences(frame);
+
+	return fold(sum_words(&bare.ip, sizeof(bare.ip), 0));
+}
+
+static __u16 sum_udp(const struct frame *frame)
+{
+	const struct frame bare = without_differences(frame);
+	__u32 sum = htons(IPPROTO_UDP) + bare.udp.len;
+
+	sum = sum_words(&bare.ip.saddr, 2 * sizeof(bare.ip.saddr), sum);
+	sum = sum_words(&bare.udp, sizeof(bare.udp), sum);
+	return fold(sum_words(bare.payload, sizeof(bare.payload), sum));
+}
+
+/* Without checksums: each flow has its own. */
 static void build_frame(const struct options *opts, struct frame *frame)
 {
 	memset(frame, 0, sizeof(*frame));
@@ -168,29 +225,37 @@ static void build_frame(const struct options *opts, struct frame *frame)
 	frame->ip.protocol = IPPROTO_UDP;
 	frame->ip.saddr = opts->src;
 	frame->ip.daddr = opts->dst;
-	frame->ip.check = (__u16)~fold(sum_words(&frame->ip, sizeof(frame->ip), 0));
 	frame->udp.dest = htons(opts->dport);
 	frame->udp.len = htons(FRAME_LEN - sizeof(frame->eth) - sizeof(frame->ip));
 }
 
-/* Load one of the two programs with the frame it sends or expects. */
-static struct gen_bpf *load(const struct options *opts, const struct frame *frame, bool sender)
+/* Load one of the programs with the frame it sends or expects. */
+static struct gen_bpf *load(const struct options *opts, const struct frame *frame, const char *name)
 {
 	struct gen_bpf *skel = gen_bpf__open();
+	struct bpf_program *prog;
 
 	if (!skel)
 		goto fail;
 	_Static_assert(sizeof(skel->rodata->header) == HEADER_LEN, "one frame, one layout");
 	memcpy(skel->rodata->header, frame, HEADER_LEN);
+	skel->rodata->ip_sum = sum_ip(frame);
 	skel->rodata->udp_sum = sum_udp(frame);
 	skel->rodata->flows = opts->flows;
 	skel->rodata->first_port = opts->sport;
 	skel->rodata->out_ifindex = opts->ifindex;
-	bpf_program__set_autoload(sender ? skel->progs.sink : skel->progs.generate, false);
+	skel->rodata->gap_ns = opts->rate ? 1000000000 / opts->rate : 0;
+	skel->rodata->limit = opts->frames;
+	skel->rodata->lifetime = opts->lifetime;
+	skel->rodata->flood = opts->flood;
+	skel->rodata->stack_mark = opts->mark;
+	bpf_map__set_max_entries(skel->maps.times, opts->flows);
+	bpf_object__for_each_program(prog, skel->obj)
+		bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), name));
 	if (!gen_bpf__load(skel))
 		return skel;
 fail:
-	fprintf(stderr, "load the %s: %s\n", sender ? "generator" : "sink", strerror(errno));
+	fprintf(stderr, "load %s: %s\n", name, strerror(errno));
 	gen_bpf__destroy(skel);
 	return NULL;
 }
@@ -218,26 +283,89 @@ static double cpu_seconds(void)
 	return seconds_of(&use.ru_utime) + seconds_of(&use.ru_stime);
 }
 
+/* The system call that generates frames ends with a signal. */
+static volatile sig_atomic_t over;
+
+static void end_run(int number)
+{
+	(void)number;
+	over = 1;
+}
+
+static void end_by_signals(const struct options *opts)
+{
+	const struct itimerval timer = { .it_value.tv_sec = opts->seconds };
+	const struct sigaction action = { .sa_handler = end_run };
+
+	sigaction(SIGALRM, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+struct watch {
+	const struct gen_bpf *skel;
+	unsigned int frames;
+	pthread_t sender;
+};
+
+/* A generator with a rate spins between frames: only the count of those sent tells the end. */
+static void *watch_frames(void *data)
+{
+	const struct watch *watch = data;
+	const volatile __u64 *sent = &watch->skel->bss->sent;
+
+	while (*sent < watch->frames && !over)
+		usleep(1000);
+	pthread_kill(watch->sender, SIGTERM);
+	return NULL;
+}
+
+static bool is_spinning(const struct options *opts)
+{
+	return opts->rate || opts->seconds;
+}
+
+/* Run until the frames are sent or the time is over. */
+static int generate(const struct options *opts, struct gen_bpf *skel, struct bpf_test_run_opts *run)
+{
+	struct watch watch = { skel, opts->frames, pthread_self() };
+	pthread_t watcher;
+	int err;
+
+	end_by_signals(opts);
+	if (!is_spinning(opts))
+		return bpf_prog_test_run_opts(bpf_program__fd(skel->progs.generate), run);
+	if (opts->frames && pthread_create(&watcher, NULL, watch_frames, &watch))
+		return -EAGAIN;
+	do {
+		err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.generate), run);
+	} while (!err && !over);
+	if (opts->frames)
+		pthread_join(watcher, NULL);
+	return err == -EINTR && over ? 0 : err;
+}
+
 /*
  * All frames in one system call: setting a live-frame run up and taking it down waits for RCU,
  * tens of milliseconds that many short runs would be measured with.
  */
-static int run_generator(const struct options *opts, struct frame *frame, int prog_fd)
+static int run_generator(const struct options *opts, struct frame *frame, struct gen_bpf *skel)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(*frame),
-		    .repeat = (int)opts->frames, .flags = BPF_F_TEST_XDP_LIVE_FRAMES,
-		    .batch_size = BATCH_FRAMES);
+		    .repeat = is_spinning(opts) ? INT_MAX : (int)opts->frames,
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = BATCH_FRAMES);
 	double cpu = cpu_seconds();
 	double start = now();
-	int err;
+	int err = generate(opts, skel, &run);
 
-	err = bpf_prog_test_run_opts(prog_fd, &run);
 	if (err) {
 		fprintf(stderr, "generate live frames: %s\n", strerror(-err));
 		return err;
 	}
-	printf("{\"sent\": %u, \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"frame_ns\": %u}\n",
-	       opts->frames, now() - start, cpu_seconds() - cpu, run.duration);
+	printf("{\"sent\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"frame_ns\": %u}\n",
+	       (unsigned long long)skel->bss->sent, now() - start, cpu_seconds() - cpu,
+	       run.duration);
 	return 0;
 }
 
@@ -247,78 +375,157 @@ static int send_frames(const struct options *opts)
 	struct frame frame;
 	int err;
 
-	if (!opts->sport || !opts->frames || opts->sport + opts->flows > 65536)
+	if (!opts->sport || !opts->frames == !opts->seconds)
 		bad_usage();
 	build_frame(opts, &frame);
-	skel = load(opts, &frame, true);
+	skel = load(opts, &frame, "generate");
 	if (!skel)
 		return STATUS_FAILURE;
-	err = run_generator(opts, &frame, bpf_program__fd(skel->progs.generate));
+	err = run_generator(opts, &frame, skel);
 	gen_bpf__destroy(skel);
 	return err ? STATUS_FAILURE : 0;
 }
 
-static int print_counts(struct bpf_map *map, struct sink_counts *percpu, int cpus)
+/* The sum of a per-CPU map's only entry, which is made of 64-bit counters. */
+static int sum_percpu(const struct bpf_map *map, __u64 *sum, size_t counters)
 {
-	size_t size = (size_t)cpus * sizeof(*percpu);
-	struct sink_counts sum = { 0 };
+	int err, cpus = libbpf_num_possible_cpus();
+	__u64 *percpu;
 	__u32 key = 0;
-	int err;
-
-	err = bpf_map__lookup_elem(map, &key, sizeof(key), percpu, size, 0);
-	if (err)
-		return err;
-	for (int i = 0; i < cpus; i++) {
-		sum.delivered += percpu[i].delivered;
-		sum.wrong_source += percpu[i].wrong_source;
-		sum.corrupt += percpu[i].corrupt;
-		sum.other += percpu[i].other;
-	}
-	printf("{\"delivered\": %llu, \"wrong_source\": %llu, \"corrupt\": %llu, \"other\": %llu}\n",
-	       (unsigned long long)sum.delivered, (unsigned long long)sum.wrong_source,
-	       (unsigned long long)sum.corrupt, (unsigned long long)sum.other);
-	return fflush(stdout) ? -errno : 0;
-}
-
-/* One line in, one line of counts out. */
-static int answer_requests(struct bpf_map *map)
-{
-	int cpus = libbpf_num_possible_cpus();
-	struct sink_counts *percpu;
-	int c, err = 0;
 
 	if (cpus < 0)
 		return cpus;
-	percpu = calloc((size_t)cpus, sizeof(*percpu));
+	percpu = calloc((size_t)cpus * counters, sizeof(*percpu));
 	if (!percpu)
 		return -ENOMEM;
-	say_ready();
-	while (!err && (c = getchar()) != EOF) {
-		if (c == '\n')
-			err = print_counts(map, percpu, cpus);
-	}
+	err = bpf_map__lookup_elem(map, &key, sizeof(key), percpu,
+				   (size_t)cpus * counters * sizeof(*percpu), 0);
+	memset(sum, 0, counters * sizeof(*sum));
+	for (size_t i = 0; !err && i < (size_t)cpus * counters; i++)
+		sum[i % counters] += percpu[i];
 	free(percpu);
 	return err;
 }
 
-static int count_frames(const struct options *opts)
+#define COUNTERS(type) (sizeof(type) / sizeof(__u64))
+
+static int print_counts(const struct options *opts, const struct gen_bpf *skel)
 {
+	struct sink_counts sum;
+	int err = sum_percpu(skel->maps.counts, (__u64 *)&sum, COUNTERS(sum));
+
+	(void)opts;
+	if (err)
+		return err;
+	printf("{\"delivered\": %llu, \"wrong_source\": %llu, \"corrupt\": %llu, "
+	       "\"flood\": %llu, \"other\": %llu}\n",
+	       (unsigned long long)sum.delivered, (unsigned long long)sum.wrong_source,
+	       (unsigned long long)sum.corrupt, (unsigned long long)sum.flood,
+	       (unsigned long long)sum.other);
+	return fflush(stdout) ? -errno : 0;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	const __u64 *one = a, *other = b;
+
+	return (*one > *other) - (*one < *other);
+}
+
+struct waits {
+	__u64 seen; /* flows */
+	__u64 fast;
+	__u64 *ns; /* of each fast flow, in order */
+};
+
+/* How long each flow took from its first frame to the first that the stack had not marked. */
+static int read_waits(const struct options *opts, const struct gen_bpf *skel, struct waits *waits)
+{
+	size_t size = opts->flows * sizeof(struct flow_times);
+	const struct flow_times *times =
+		mmap(NULL, size, PROT_READ, MAP_SHARED, bpf_map__fd(skel->maps.times), 0);
+
+	if (times == MAP_FAILED)
+		return -errno;
+	waits->ns = calloc(opts->flows, sizeof(*waits->ns));
+	for (unsigned int i = 0; waits->ns && i < opts->flows; i++) {
+		waits->seen += times[i].first != 0;
+		if (times[i].fast)
+			waits->ns[waits->fast++] = times[i].fast - times[i].first;
+	}
+	munmap((void *)times, size);
+	if (!waits->ns)
+		return -ENOMEM;
+	qsort(waits->ns, waits->fast, sizeof(*waits->ns), compare_times);
+	return 0;
+}
+
+static double percentile_ms(const struct waits *waits, double share)
+{
+	size_t rank = (size_t)((double)waits->fast * share);
+
+	if (!waits->fast)
+		return 0;
+	return (double)waits->ns[rank < waits->fast ? rank : waits->fast - 1] / 1e6;
+}
+
+static int print_answers(const struct options *opts, const struct gen_bpf *skel)
+{
+	struct waits waits = { 0 };
+	struct answer_counts sum;
+	int err = sum_percpu(skel->maps.answers, (__u64 *)&sum, COUNTERS(sum));
+
+	err = err ? err : read_waits(opts, skel, &waits);
+	if (err)
+		return err;
+	printf("{\"answered\": %llu, \"other_mac\": %llu, \"other_mac_last\": %.6f, "
+	       "\"seen\": %llu, \"fast\": %llu, "
+	       "\"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n",
+	       (unsigned long long)sum.answered, (unsigned long long)sum.other_mac,
+	       (double)sum.other_mac_last / 1e9, (unsigned long long)waits.seen,
+	       (unsigned long long)waits.fast, percentile_ms(&waits, 0.5),
+	       percentile_ms(&waits, 0.99), percentile_ms(&waits, 1));
+	free(waits.ns);
+	return fflush(stdout) ? -errno : 0;
+}
+
+typedef int (*print_function)(const struct options *opts, const struct gen_bpf *skel);
+
+/* One line in, one line of counts out. */
+static int answer_requests(const struct options *opts, const struct gen_bpf *skel,
+			   print_function print)
+{
+	int c, err = 0;
+
+	say_ready();
+	while (!err && (c = getchar()) != EOF) {
+		if (c == '\n')
+			err = print(opts, skel);
+	}
+	return err;
+}
+
+/* Attach a program to a device until the standard input ends. */
+static int attach(const struct options *opts, const char *name, print_function print)
+{
+	struct bpf_link *link = NULL;
+	struct bpf_program *prog;
 	struct gen_bpf *skel;
 	struct frame frame;
-	int err;
+	int err = -EINVAL;
 
 	build_frame(opts, &frame);
-	skel = load(opts, &frame, false);
+	skel = load(opts, &frame, name);
 	if (!skel)
 		return STATUS_FAILURE;
-	skel->links.sink = attach_xdp(skel->progs.sink, opts->ifindex);
-	if (!skel->links.sink) {
-		gen_bpf__destroy(skel);
-		return STATUS_FAILURE;
+	prog = bpf_object__find_program_by_name(skel->obj, name);
+	link = attach_xdp(prog, opts->ifindex);
+	if (link) {
+		err = answer_requests(opts, skel, print);
+		if (err)
+			fprintf(stderr, "read the counts: %s\n", strerror(-err));
 	}
-	err = answer_requests(skel->maps.counts);
-	if (err)
-		fprintf(stderr, "read the counts: %s\n", strerror(-err));
+	bpf_link__destroy(link);
 	gen_bpf__destroy(skel);
 	return err ? STATUS_FAILURE : 0;
 }
@@ -330,9 +537,13 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		bad_usage();
 	parse_options(argc - 1, argv + 1, &opts);
+	if (opts.sport + (opts.flows < 1 << PORT_BITS ? opts.flows : 1 << PORT_BITS) > 65536)
+		bad_usage();
 	if (!strcmp(argv[1], "send"))
 		return send_frames(&opts);
 	if (!strcmp(argv[1], "sink"))
-		return count_frames(&opts);
+		return attach(&opts, "sink", print_counts);
+	if (!strcmp(argv[1], "answer"))
+		return attach(&opts, "answer", print_answers);
 	bad_usage();
 }

@@ -9,8 +9,12 @@ Every namespace name holds the pid of its run, so that what a killed run left be
 from what a live one uses. Every process is killed by the kernel when its parent dies.
 """
 
+import argparse
 import contextlib
+import csv
 import ctypes
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -18,7 +22,10 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
+
+import report
 
 CLIENT = "10.0.1.2"
 LAN = "10.0.1.1"
@@ -29,9 +36,27 @@ FLOWS = 64
 FIRST_PORT = 10000
 SERVER_PORT = 9000
 
-COMMAND_SECONDS = 20
-NETNS_DIR = "/run/netns"
+# Where many flows go: hosts behind the server, by a route.
+REMOTE = "10.9.0.1"
+REMOTE_NET = "10.9.0.0/16"
+SENT_TTL = 64
+STACK_MARK = 0x20  # cs1
 
+# Frames of the generator are delivered only to a veth that polls, which GRO makes it do. The
+# checksum offload is off because an XDP forwarder passes unfinished checksums on.
+FRAMES = (("gro", "on"), ("tx", "off"))
+
+COMMAND_SECONDS = 20
+END_SECONDS = 60  # for bpfw with 1,000,000 flows, whose timeouts it writes back
+LEARN_RATE = 80000  # frames a second
+MAX_FLOWS = 1 << 20
+NETNS_DIR = "/run/netns"
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.join(os.path.dirname(HERE), "build")
+CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
+CONNTRACK_BUCKETS = "/sys/module/nf_conntrack/parameters/hashsize"
+
+ENDING_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -125,6 +150,32 @@ def remove_stale():
             run(["ip", "netns", "del", found[1]])
 
 
+def program(name):
+    """One of the benchmark's own, as bench/Makefile builds it."""
+    return os.path.join(BUILD, "bench", name)
+
+
+@contextlib.contextmanager
+def conntrack_sizes(entries):
+    """Room for so many entries in conntrack's table. It is the machine's, so the old sizes come
+    back even if this process is killed: a shell that outlives it waits for its pipe to close."""
+    sizes, back = {CONNTRACK_MAX: 2 * entries, CONNTRACK_BUCKETS: entries}, "cat"
+    for path, size in sizes.items():
+        with open(path, encoding="ascii") as file:
+            old = int(file.read())
+        back += f"; echo {old} >{path}"
+        sizes[path] = max(old, size)
+    keeper = subprocess.Popen(["sh", "-c", back], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        for path, size in sizes.items():
+            with open(path, "w", encoding="ascii") as file:
+                file.write(f"{size}\n")
+        yield
+    finally:
+        keeper.stdin.close()
+        keeper.wait(COMMAND_SECONDS)
+
+
 class Lab:
     """One generator - router - sink row."""
 
@@ -144,9 +195,14 @@ class Lab:
         self.remove()
 
     def remove(self):
-        for netns in self.generator, self.router, self.sink:
-            if os.path.exists(f"{NETNS_DIR}/{netns}"):
-                run(["ip", "netns", "del", netns])
+        """A signal to end waits until all is gone."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        try:
+            for netns in self.generator, self.router, self.sink:
+                if os.path.exists(f"{NETNS_DIR}/{netns}"):
+                    run(["ip", "netns", "del", netns])
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _build(self):
         for netns in self.generator, self.router, self.sink:
@@ -200,15 +256,25 @@ class Lab:
         for netns, device in ports or self.ports():
             run(inside(netns, ["ethtool", "-K", device, *features]))
 
-    def masquerade(self, count_stack):
-        """nft masquerade on wan0. What the stack forwards there is counted only where asked for:
-        a rule in the forward hook would make the stack look slower than it is."""
-        count = """
-            counter stack { }
-            chain forward {
+    def route_remote(self, gateway=SERVER):
+        """The hosts that many flows go to, reached by a host of the sink's network."""
+        self._ip(self.router, f"route replace {REMOTE_NET} via {gateway}")
+
+    def add_gateway(self, address, mac):
+        """Another next hop on wan0, which the sink's end knows by its MAC address only."""
+        self._ip(self.router, f"neigh replace {address} lladdr {mac} dev wan0 nud permanent")
+
+    def masquerade(self, count_stack, mark_stack=False):
+        """nft masquerade on wan0. What the stack forwards there is counted, or marked with a DSCP,
+        only where asked for: a rule in the forward hook would make the stack look slower than it
+        is."""
+        mark = "ip dscp set cs1" if mark_stack else ""
+        count = f"""
+            counter stack {{ }}
+            chain forward {{
                 type filter hook forward priority filter
-                oifname "wan0" counter name stack
-            }""" if count_stack else ""
+                oifname "wan0" counter name stack {mark}
+            }}""" if count_stack or mark_stack else ""
         run(inside(self.router, ["nft", "-f", "-"]), f"""
             table ip bench {{
                 chain postrouting {{
@@ -227,6 +293,93 @@ class Lab:
             if "counter" in item:
                 return item["counter"]["packets"], item["counter"]["bytes"]
         raise BenchError("nft does not list the counter of the forward hook")
+
+
+    def follow_many_flows(self, timeout):
+        """Conntrack's timeout of UDP, and a route to where many flows go."""
+        self.set_sysctls(self.router, {
+            f"net/netfilter/nf_conntrack_{name}": timeout
+            for name in ("udp_timeout", "udp_timeout_stream")})
+        self.route_remote()
+
+    @contextlib.contextmanager
+    def no_events(self):
+        """Conntrack entries of this time never send events. By itself the kernel would give them
+        some if anybody listens anywhere on the machine, in whatever namespace."""
+        setting = "net/netfilter/nf_conntrack_events"
+        self.set_sysctls(self.router, {setting: 0})
+        yield
+        self.set_sysctls(self.router, {setting: 2})
+
+    def conntrack(self, *arguments):
+        """conntrack(8) in the router."""
+        return run(inside(self.router, ["conntrack", *arguments])).strip()
+
+
+class Traffic:
+    """Frames of many flows through a lab: who sends them, and who takes them."""
+
+    def __init__(self, lab, traffic_cpu, other_cpu):
+        self.lab, self.traffic_cpu, self.other_cpu = lab, traffic_cpu, other_cpu
+
+    def _flows(self, flows):
+        return ["--dst", REMOTE, "--sport", str(FIRST_PORT), "--dport", str(SERVER_PORT),
+                "--flows", str(flows)]
+
+    def _generator(self, flows, **limits):
+        """limits are options of `gen send`."""
+        argv = [program("gen"), "send", "--dev", "client0",
+                "--dmac", self.lab.mac(self.lab.router, "lan0"),
+                "--smac", self.lab.mac(self.lab.generator, "client0"),
+                "--src", CLIENT, "--ttl", str(SENT_TTL), *self._flows(flows)]
+        for name, value in limits.items():
+            argv += [f"--{name}", str(value)]
+        return argv
+
+    def send(self, flows, **limits):
+        """Sends, and returns what the generator says of it, once the rings are empty."""
+        argv = inside(self.lab.generator, self._generator(flows, **limits), self.traffic_cpu)
+        said = json.loads(run(argv, seconds=limits.get("seconds", 60) + COMMAND_SECONDS))
+        time.sleep(0.05)
+        return said
+
+    @contextlib.contextmanager
+    def sending(self, flows, **limits):
+        """The same meanwhile; what the generator says of it is in the dictionary at the end."""
+        process = start(self.lab.generator, self._generator(flows, **limits), self.traffic_cpu,
+                        stdout=subprocess.PIPE)
+        said = {}
+        try:
+            yield said
+            process.terminate()
+            text = process.communicate(timeout=COMMAND_SECONDS)[0]
+            if process.returncode:
+                raise BenchError(f"the generator ended with status {process.returncode}")
+            said.update(json.loads(text))
+        finally:
+            process.kill()
+            process.communicate()
+
+    def _sink(self, mode, netns, device, *options):
+        return Helper(netns, [program("gen"), mode, "--dev", device,
+                              "--dmac", self.lab.mac(netns, device), *options], self.other_cpu)
+
+    def answering(self, flows, dmac=None):
+        """Every frame goes back to where it came from, and how soon flows leave the stack is
+        noted, if masquerade() has marked the stack's."""
+        extra = ["--dmac", dmac] if dmac else []
+        return self._sink("answer", self.lab.sink, "server0", "--src", WAN, *self._flows(flows),
+                          "--mark", str(STACK_MARK), *extra)
+
+    def counting(self, flows, source=WAN, routed=True):
+        """Every frame is checked and counted."""
+        return self._sink("sink", self.lab.sink, "server0", "--src", source, *self._flows(flows),
+                          "--ttl", str(SENT_TTL - routed))
+
+    def counting_at_door(self, flows):
+        """The same at the router's door: the generator alone."""
+        return self._sink("sink", self.lab.router, "lan0", "--src", CLIENT, *self._flows(flows),
+                          "--ttl", str(SENT_TTL))
 
 
 class Conversation:
@@ -304,26 +457,29 @@ class Helper:
 class Bpfw:
     """A running bpfw in the router. Its messages go to a file."""
 
-    def __init__(self, binary, lab, hook, cpu, log):
+    def __init__(self, binary, lab, hook, cpu, log, options=()):
         self.binary, self.lab, self.hook, self.cpu, self.log = binary, lab, hook, cpu, log
+        self.options = options
         self.process = None
 
     def __enter__(self):
-        argv = [self.binary, "--hook", self.hook, "--iface", "lan0", "--iface", "wan0"]
+        argv = [self.binary, "--hook", self.hook, "--iface", "lan0", "--iface", "wan0",
+                *self.options]
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = start(self.lab.router, argv, self.cpu, stdin=subprocess.DEVNULL,
                                  stdout=log, stderr=log)
         try:
-            self._wait_ready(10)
+            self._wait_ready(30)
         except BaseException:
             stop(self.process)
             raise
         return self
 
     def __exit__(self, kind, *_):
-        status = stop(self.process)
+        status = stop(self.process, END_SECONDS)
         if status != 0 and kind is None:
-            raise BenchError(f"bpfw ended with status {status}, not 0 within 5 s: see {self.log}")
+            raise BenchError(f"bpfw ended with status {status}, not 0 within {END_SECONDS} s: "
+                             f"see {self.log}")
 
     def _wait_ready(self, seconds):
         deadline = time.monotonic() + seconds
@@ -348,6 +504,56 @@ class Bpfw:
     def stats(self):
         return self._query("stats")
 
+    def flows(self):
+        """How many are offloaded."""
+        return self.stats()["daemon"]["flows"]
+
+    def cpu_seconds(self):
+        """That the daemon has used, and that it has waited for a CPU. It has one thread."""
+        with open(f"/proc/{self.process.pid}/schedstat", encoding="ascii") as file:
+            ran, waited = file.read().split()[:2]
+        return int(ran) / 1e9, int(waited) / 1e9
+
+    def memory(self):
+        """(RSS, PSS) in bytes."""
+        with open(f"/proc/{self.process.pid}/smaps_rollup", encoding="ascii") as file:
+            sizes = dict(re.findall(r"^(\w+): +(\d+) kB", file.read(), re.MULTILINE))
+        return int(sizes["Rss"]) * 1024, int(sizes["Pss"]) * 1024
+
+    def map_memory(self):
+        """Bytes that the kernel says its maps take."""
+        fdinfo, total = f"/proc/{self.process.pid}/fdinfo", 0
+        for number in os.listdir(fdinfo):
+            with open(f"{fdinfo}/{number}", encoding="ascii") as file:
+                text = file.read()
+            if "map_type:" in text:
+                total += int(re.search(r"^memlock:\s+(\d+)", text, re.MULTILINE)[1])
+        return total
+
+    def learn(self, traffic, flows, seconds):
+        """Have it learn so many flows from their traffic, which is answered. New flows begin at a
+        rate that it can follow; what is missing after them is sent in turn."""
+        deadline = time.monotonic() + seconds
+        begin, life = min(flows, 1000), 8
+        traffic.send(begin, frames=begin * (life * (flows // begin - 1) + 1), lifetime=life,
+                     rate=LEARN_RATE)
+        while (learned := self.flows()) < flows:
+            if time.monotonic() > deadline:
+                raise BenchError(f"only {learned} of {flows} flows are offloaded after "
+                                 f"{seconds:.0f} s")
+            traffic.send(flows, frames=max(flows, 1000), rate=LEARN_RATE)
+
+    def wait_flows(self, done, seconds, space=0.02):
+        """Until the number of offloaded flows is as wanted; when that was."""
+        deadline = time.monotonic() + seconds
+        while True:
+            flows, now = self.flows(), time.monotonic()
+            if done(flows):
+                return now
+            if now > deadline:
+                raise BenchError(f"{flows} flows are offloaded after {seconds:.0f} s")
+            time.sleep(space)
+
     def offloaded(self):
         """Packets so far of every flow of the benchmark that is offloaded, by its port.
 
@@ -361,3 +567,158 @@ class Bpfw:
                 packets[flow["sport"]] = flow["packets"]
         ours = range(FIRST_PORT, FIRST_PORT + FLOWS)
         return {port: packets[port] for port in ours if port in packets}
+
+
+def slab_bytes():
+    """What the kernel's allocators of general sizes have given out."""
+    with open("/proc/slabinfo", encoding="ascii") as file:
+        rows = [line.split() for line in file if line.startswith("kmalloc-")]
+    return sum(int(row[2]) * int(row[3]) for row in rows)
+
+
+def load_script(name):
+    """A benchmark beside this file as a module, for what another one shares with it."""
+    path = os.path.join(HERE, name)
+    loader = importlib.machinery.SourceFileLoader(f"bench_{name}", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module
+
+
+class Rows:
+    """Results that are one table: printed as they come, written as CSV at the end."""
+
+    def __init__(self, columns):
+        """columns: name in the CSV file, heading, width, format of the value."""
+        self.columns, self.rows = columns, []
+
+    def heading(self):
+        self._print([heading for _, heading, _, _ in self.columns])
+
+    def add(self, **values):
+        self.rows.append(values)
+        self._print(["-" if values.get(name) is None else format(values[name], form)
+                     for name, _, _, form in self.columns])
+
+    def _print(self, cells):
+        """The first column is text, the others are numbers."""
+        widths = [width for _, _, width, _ in self.columns]
+        cells = [cells[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in
+                                               zip(cells[1:], widths[1:])]
+        print("  ".join(cells).rstrip(), flush=True)
+
+    def write(self, path):
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, [name for name, _, _, _ in self.columns])
+            table.writeheader()
+            for row in self.rows:
+                table.writerow({name: report.shorten(row.get(name))
+                                for name, _, _, _ in self.columns})
+
+
+class Used:
+    """What a daemon used and did in the time of a with statement."""
+
+    def __init__(self, bpfw):
+        self.bpfw = bpfw
+
+    def __enter__(self):
+        self._stats, (self._ran, self._waited), self._begun = self._now()
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            return
+        stats, (ran, waited), ended = self._now()
+        self.seconds, self.cpu_seconds = ended - self._begun, ran - self._ran
+        self.cpu_share = self.cpu_seconds / self.seconds
+        self.wait_share = (waited - self._waited) / self.seconds
+        self.counted = {name: count - self._stats[name] for name, count in stats.items()}
+
+    def _now(self):
+        stats = self.bpfw.stats()
+        return {**stats["exits"], **stats["daemon"]}, self.bpfw.cpu_seconds(), time.monotonic()
+
+
+class DaemonBench:
+    """What the benchmarks of the daemon have in common: their labs, the CPUs, the options."""
+
+    def __init__(self, options):
+        self.options = options
+        cpus = sorted(os.sched_getaffinity(0))
+        self.traffic_cpu, self.other_cpu = cpus[-1], cpus[0]
+
+    @contextlib.contextmanager
+    def lab(self, timeout, mark_stack=False):
+        """A lab with masquerade, and its traffic."""
+        with Lab("d") as lab:
+            for feature in FRAMES:
+                lab.set_features(feature)
+            lab.masquerade(count_stack=False, mark_stack=mark_stack)
+            lab.follow_many_flows(timeout)
+            yield lab, Traffic(lab, self.traffic_cpu, self.other_cpu)
+
+    def bpfw(self, lab, *options, hook=None):
+        log = os.path.join(self.options.out, "daemon.log")
+        return Bpfw(self.options.bpfw, lab, hook or self.options.hook, self.other_cpu, log,
+                    ["--max-flows", str(MAX_FLOWS), *options])
+
+    def run_parts(self, parts, rows):
+        """Those that --only names, else all. A part that fails is reported, the others go on."""
+        wanted = [name for name in self.options.only.split(",") if name]
+        for name in wanted:
+            if name not in parts:
+                raise BenchError(f"--only {name}: no such part; there are {', '.join(parts)}")
+        failed = {}
+        rows.heading()
+        for name, part in parts.items():
+            if wanted and name not in wanted:
+                continue
+            try:
+                part(self, rows)
+            except BenchError as error:
+                failed[name] = error
+                print(f"FAILED {name}: {error}", flush=True)
+        return 1 if failed else 0
+
+
+def options_parser(doc, parts=None):
+    """The options that bench/scale, bench/change and bench/daemon share."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--quick", action="store_true",
+                        help="small sizes and short times, to try it: the numbers mean nothing")
+    if parts:
+        parser.add_argument("--hook", choices=("xdp", "tc"), default="xdp", help="default xdp")
+        parser.add_argument("--only", default="", metavar="NAME,...",
+                            help=f"of the parts {', '.join(parts)} (default: all)")
+    parser.add_argument("--out", default=os.path.join(BUILD, "bench"),
+                        help="directory of the CSV file and logs (default build/bench)")
+    parser.add_argument("--bpfw", default=os.path.join(BUILD, "bpfw"), help="default build/bpfw")
+    return parser
+
+
+def end_by_signal(number, _frame):
+    """Unwinds, so that namespaces and processes go away."""
+    sys.exit(128 + number)
+
+
+def main(measure, options):
+    """Runs a benchmark as root, with its programs built. Returns the exit status."""
+    for number in signal.SIGTERM, signal.SIGHUP:
+        signal.signal(number, end_by_signal)
+    try:
+        if os.geteuid():
+            raise BenchError("must run as root: it makes network namespaces and loads BPF programs")
+        if not os.access(options.bpfw, os.X_OK):
+            raise BenchError(f"{options.bpfw} is not there: run make")
+        if subprocess.run(["make", "-s", "-C", HERE], check=False).returncode:
+            raise BenchError("the benchmark's own programs cannot be built, see above")
+        os.makedirs(options.out, exist_ok=True)
+        remove_stale()
+        return measure(options)
+    except (BenchError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
