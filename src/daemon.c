@@ -243,6 +243,7 @@ static void read_rtnl(struct daemon *daemon)
 		.context = daemon,
 	};
 
+	path_forget_settings();
 	rtnl_read_events(&daemon->rtnl, &events);
 	follow_links(daemon);
 }

@@ -145,33 +145,35 @@ static uint32_t ipv6_mtu(const struct link *device)
 	return (uint32_t)strtoul(value, NULL, 10);
 }
 
-/* What sysctl says, first characters only. */
-struct settings {
-	uint64_t read_ms;
+/* What sysctl says, first characters only; a process is in one network namespace. */
+static struct {
+	uint64_t read_ms; /* 0: not to be trusted */
 	char multipath_hash;
 	char forwards_ipv6;
-};
+} settings;
+
+void path_forget_settings(void)
+{
+	settings.read_ms = 0;
+}
 
 /* Read at most once a second: that takes longer than asking for a route. */
-static const struct settings *settings_now(void)
+static void freshen_settings(void)
 {
-	static struct settings settings; /* a process is in one network namespace */
 	uint64_t now = clock_ms();
 
 	if (settings.read_ms && now - settings.read_ms < SETTINGS_FRESH_MS)
-		return &settings;
+		return;
 	settings.read_ms = now;
 	settings.multipath_hash = read_setting("/proc/sys/net/ipv4/fib_multipath_hash_policy");
 	settings.forwards_ipv6 = read_setting("/proc/sys/net/ipv6/conf/all/forwarding");
-	return &settings;
 }
 
 /* ip6_forward() asks this setting; the route question of IPv6 does not (that of IPv4 does). */
 static bool forwards_ipv6(void)
 {
-	char value = settings_now()->forwards_ipv6;
-
-	return value && value != '0';
+	freshen_settings();
+	return settings.forwards_ipv6 && settings.forwards_ipv6 != '0';
 }
 
 /*
@@ -183,10 +185,11 @@ static bool forwards_ipv6(void)
  */
 static bool is_choice_hidden(struct rtnl *rtnl, const struct path_query *query, uint32_t ingress)
 {
-	char policy = settings_now()->multipath_hash;
 	struct route route;
 
-	if (query->family == AF_INET && (!policy || policy == '0'))
+	freshen_settings();
+	if (query->family == AF_INET &&
+	    (!settings.multipath_hash || settings.multipath_hash == '0'))
 		return false;
 	return !ask_input_route(rtnl, query, ingress, RTM_F_FIB_MATCH, &route) && route.several;
 }

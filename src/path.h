@@ -66,4 +66,7 @@ struct path_query {
 enum path_refusal path_resolve(const struct path_context *context, const struct path_query *query,
 			       struct path *path);
 
+/* What is known of sysctl's settings may be old: an event says that something has changed. */
+void path_forget_settings(void);
+
 #endif /* BPFW_PATH_H */
