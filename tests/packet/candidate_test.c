@@ -270,7 +270,7 @@ static void test_flood(enum lab_hook hook, const struct lab_flow *flow)
 	bool ok = true;
 
 	for (unsigned int i = 0; i < FLOOD && ok; i++) {
-		if (!(i % 4096))
+		if (!(i % 64))
 			lab_heartbeat(&lab);
 		randomize(&spec.tuple);
 		ok = miss(hook, &spec);

@@ -322,10 +322,10 @@ static void run_many(const struct model *model, enum lab_hook hook, unsigned int
 	unsigned int i;
 
 	for (i = 0; i < frames; i++) {
-		if (!(i % 1024)) {
+		if (!(i % 64))
 			lab_heartbeat(&lab);
+		if (!(i % 1024))
 			lab_forget_signals(&lab);
-		}
 		build(&in);
 		if (!run_one(model, hook, &in))
 			break;

@@ -303,7 +303,7 @@ static void test_header_checksum(enum lab_hook hook)
 	frame_build(&spec, &in);
 	frame_build(&out_spec, &out);
 	for (unsigned int id = 0; id <= 0xffff && ok; id++) {
-		if (!(id % 4096))
+		if (!(id % 64))
 			lab_heartbeat(&lab);
 		frame_put16(&in, FRAME_L3 + 4, (uint16_t)id);
 		frame_put16(&out, FRAME_L3 + 4, (uint16_t)id);
@@ -333,7 +333,7 @@ static void test_transport_checksum(enum lab_hook hook, const struct addresses *
 	spec.payload = 2;
 	out_spec = forwarded(&spec, &flow);
 	for (unsigned int word = 0; word <= 0xffff && ok; word++) {
-		if (!(word % 4096))
+		if (!(word % 64))
 			lab_heartbeat(&lab);
 		put_word(&spec, (uint16_t)word, &in);
 		put_word(&out_spec, (uint16_t)word, &out);
