@@ -6,7 +6,6 @@ STATIC_SOURCES names a directory with sources that cannot be had otherwise (docs
 Each architecture for which there is a compiler is built, before the tests run.
 """
 
-import contextlib
 import fcntl
 import os
 import pathlib
@@ -20,9 +19,10 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "net"))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "net")]
 
 from netlab import Skip, equal, expect, main, test  # noqa: E402
+from static_root import CONTENTS, EmptyRoot, mount_bpffs  # noqa: E402
 
 ROOT = pathlib.Path(HERE).parent.parent
 STATIC = ROOT / "build" / "static"
@@ -84,9 +84,10 @@ def sysroot(arch):
         raise Missing(done.stderr.strip().splitlines()[-1])
 
 
-def make(arch, directory, sources):
+def make(arch, directory, sources, **environment):
     done = run("make", "-j2", "-C", directory, "static", f"ARCH={arch}",
-               f"STATIC_SOURCES={sources}", timeout=BUILD_TIMEOUT, env=make_environment())
+               f"STATIC_SOURCES={sources}", timeout=BUILD_TIMEOUT,
+               env={**make_environment(), **environment})
     said = done.stdout + done.stderr
     if done.returncode and "'s byte order, which takes one with" in said:
         raise Missing(f"no bpftool for {arch}'s byte order")
@@ -308,41 +309,13 @@ def tells_its_version_and_usage(_context, arch):
     equal((wrong.returncode, wrong.stdout), (2, ""), wrong.stderr)
 
 
-class EmptyRoot:
-    """A directory with nothing but bpfw, /proc and /sys, and a command that runs bpfw in it.
-
-    The mounts are in a namespace of the command's process and go with it.
-    """
-
-    def __init__(self, directory, program):
-        root = directory / "root"
-        for name in "proc", "sys":
-            (root / name).mkdir(parents=True)
-        shutil.copy2(program, root / "bpfw")
-        self.command = directory / "bpfw"
-        self.command.write_text(
-            "#!/bin/sh\n"
-            "exec unshare --mount sh -c '\n"
-            f"mount --rbind /proc {root}/proc && mount --rbind /sys {root}/sys &&\n"
-            f"exec chroot {root} /bpfw \"$@\"' sh \"$@\"\n", encoding="utf-8")
-        self.command.chmod(0o755)
-        self.files = sorted(str(path.relative_to(root)) for path in root.iterdir())
-
-
-def mount_bpffs():
-    """As in a root that an init has made ready: bpfw and its queries have to see the same one."""
-    if not os.path.ismount("/sys/fs/bpf"):
-        with contextlib.suppress(OSError):
-            succeed("mount", "-t", "bpf", "bpffs", "/sys/fs/bpf")
-
-
 @test("tc", "xdp")
 def works_alone_in_an_empty_root(context, hook):
     """The network tests' flows with NAT, each direction, both families, TCP and UDP."""
     program = binary(HERE_ARCH)
     mount_bpffs()
     root = EmptyRoot(scratch(context), program)
-    equal(root.files, ["bpfw", "proc", "sys"], "what is in the root")
+    equal(root.files, CONTENTS, "what is in the root")
     name = f"offload masquerade {hook}"
     done = run(sys.executable, ROOT / "tests" / "net" / "offload_test.py", "-k", name, "-j", "1",
                env={**os.environ, "BPFW": str(root.command)})

@@ -2,8 +2,8 @@
 """One virtual machine that runs one command.
 
 The command's output, its errors and its exit status each have a virtio port, so that the kernel's
-messages on the serial console are not mixed with them. The root file system is the host's, read-only
-over 9p, under an overlay in memory: what the command changes goes with the machine.
+messages on the serial console are not mixed with them. The root file system is the host's,
+read-only over 9p, under an overlay in memory: what the command changes goes with the machine.
 """
 
 import ctypes
@@ -71,6 +71,7 @@ class Machine:
     bus = "pci"
     # When the host is busy the emulated timer is late, and the kernel's check of it would panic.
     command_line = "console=ttyS0 panic=-1 no_timer_check"
+    serial = ("-serial", "chardev:console")
 
     def __init__(self, kernel, smp=2, memory=2048):
         self.kernel = kernel
@@ -145,11 +146,9 @@ class Machine:
                      "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
                      "-kernel", str(self.kernel.vmlinuz), "-initrd", str(initrd),
                      "-append", self.command_line,
-                     *self._serial(console), *self._devices()]
+                     "-chardev", f"file,id=console,path={console}", *self.serial,
+                     *self._devices()]
             return self._watch(words, console, timeout, out, err)
-
-    def _serial(self, console):
-        return ["-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"]
 
     def _watch(self, words, console, timeout, out, err):
         status = io.BytesIO()

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machines by name: a kernel's series for one like this host, s390x for the big-endian one."""
+"""The machines by name: a kernel's series for one like this host, an architecture for another."""
 
-from . import plan, s390x
+from . import plan
+from .foreign import ARCHITECTURES, ForeignMachine
 from .kernels import SUITES, kernel
 from .machine import Machine, default_environment
 
-BIG_ENDIAN = "s390x"
-NAMES = (*SUITES, BIG_ENDIAN)
+NAMES = (*SUITES, *ARCHITECTURES)
 
 
 def make(name, smp=2, memory=2048):
-    """(machine, environment of its commands). For s390x this builds bpfw."""
-    if name != BIG_ENDIAN:
+    """(machine, environment of its commands). For another architecture this builds bpfw."""
+    if name not in ARCHITECTURES:
         return Machine(kernel(name), smp, memory), default_environment()
-    s390x.build([source for source, _ in plan.BIG_ENDIAN])
-    return s390x.S390x(memory), s390x.environment()
+    architecture = ARCHITECTURES[name]
+    architecture.build([source for source, _ in plan.FOREIGN])
+    return ForeignMachine(architecture, smp, memory), architecture.environment()

@@ -159,7 +159,7 @@ class Matrix:
     def _report(self, column, source, cell):
         with self._lock:
             mark = "FAIL" if cell.count("failed") else "ok"
-            self._say(f"{mark:4} {column.name:6} {source:36} {cell.seconds:6.1f} s  "
+            self._say(f"{mark:4} {column.name:7} {source:36} {cell.seconds:6.1f} s  "
                       f"{cell.words()}")
             if cell.count("failed"):
                 self._say("\n".join(f"    | {line}" for line in cell.output.splitlines()))

@@ -12,6 +12,8 @@ named here run on the host only.
 
 import pathlib
 
+from .foreign import ARCHITECTURES
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 
 PACKET = tuple((str(path.relative_to(ROOT)), ())
@@ -54,8 +56,9 @@ SOME_NETWORKS = (
 ALL_NETWORKS = ("offload", *SOME_NETWORKS[-3:], "hosts on the bridge talk", "control frames of ppp",
                 "foreign tags and sessions", "hairpin bridge", "vrf has its own network")
 
-# What byte order could break: every header, every counter and number in the maps, every rewrite
-BIG_ENDIAN = (*PACKET, *VERIFIER, ("tests/net/offload_test.py", (
+# What byte order (s390x) or another compiler of BPF in the kernel (aarch64) could break: every
+# header, every counter and number in the maps, every rewrite
+FOREIGN = (*PACKET, *VERIFIER, ("tests/net/offload_test.py", (
     "offload masquerade", "offload both", "conntrack keeps its nat")))
 
 # In `make check`: two kernels (the last without tcx, and Debian's), and the big-endian machine
@@ -68,7 +71,7 @@ QUICK = (
     (NETWORKS, ("offload vlan pppoe-vlan tc", "offload qinq vlan xdp", "offload bridge pppoe xdp",
                 "offload bridge-pvid vlan tc", "offload plain wireguard tc")),
 )
-QUICK_BIG_ENDIAN = (
+QUICK_FOREIGN = (
     *(one for one in PACKET if one[0] not in SLOW_PACKET),
     *VERIFIER,
     ("tests/net/offload_test.py", ("offload both tc", "offload both xdp")),
@@ -77,11 +80,11 @@ QUICK_BIG_ENDIAN = (
 
 def complete(machine):
     """Files and cases for that machine."""
-    if machine == "s390x":
-        return list(BIG_ENDIAN)
+    if machine in ARCHITECTURES:
+        return list(FOREIGN)
     networks = ALL_NETWORKS if machine == EVERY_NETWORK else SOME_NETWORKS
     return sorted((*PACKET, *VERIFIER, *CORE, (NETWORKS, networks)))
 
 
 def quick(machine):
-    return list(QUICK_BIG_ENDIAN if machine == "s390x" else QUICK)
+    return list(QUICK_FOREIGN if machine in ARCHITECTURES else QUICK)
