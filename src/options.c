@@ -519,18 +519,24 @@ static int check_options(struct options *options, const struct parse *parse, cha
 
 /*
  * The table's memory is taken at the start: of a small device's, no more than a 32nd. A flow is two
- * slots and their place in the index.
+ * slots and their place in the index. Asked once: a reload may not make that system call any more.
  */
 static uint32_t default_max_flows(void)
 {
 	const uint64_t flow_size = 2 * (sizeof(struct bpfw_flow) * 9 / 8 + 16);
+	static uint32_t flows;
 	struct sysinfo info;
 	uint64_t fitting;
 
+	if (flows)
+		return flows;
+	flows = MAX_FLOWS_DEFAULT;
 	if (sysinfo(&info))
-		return MAX_FLOWS_DEFAULT;
+		return flows;
 	fitting = (uint64_t)info.totalram * info.mem_unit / 32 / flow_size;
-	return fitting < MAX_FLOWS_DEFAULT ? (uint32_t)fitting : MAX_FLOWS_DEFAULT;
+	if (fitting > 0 && fitting < flows)
+		flows = (uint32_t)fitting;
+	return flows;
 }
 
 int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
