@@ -10,6 +10,7 @@
 
 #include "compat.h"
 #include "ethtool.h"
+#include "genl.h"
 #include "log.h"
 #include "port.h"
 #include "util.h"
@@ -67,11 +68,28 @@ static bool is_unfit_for_xdp(void *context, const struct link *link)
 	return ports->only_wires && link->kind[0];
 }
 
+/* Linux 6.3 and later say what a device can do with XDP. */
+static bool kernel_tells_xdp_features(void)
+{
+	static enum {
+		UNKNOWN,
+		NO,
+		YES
+	} known;
+
+	if (known == UNKNOWN)
+		known = genl_has_family("netdev") ? YES : NO;
+	return known == YES;
+}
+
 /* What the device can do with XDP (enum netdev_xdp_act), 0 where the kernel does not say. */
 static uint64_t xdp_features(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, query);
 
+	/* libbpf asks for the family by name; see genl.h for what that would cost every time. */
+	if (!kernel_tells_xdp_features())
+		return 0;
 	return bpf_xdp_query((int)ifindex, 0, &query) ? 0 : query.feature_flags;
 }
 
@@ -227,6 +245,7 @@ static uint32_t attached_xdp(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, query);
 
+	query.sz = offsetof(struct bpf_xdp_query_opts, feature_flags); /* not these */
 	if (bpf_xdp_query((int)ifindex, 0, &query))
 		return 0;
 	if (query.drv_prog_id)
