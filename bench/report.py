@@ -146,9 +146,9 @@ def print_tcp(results, pairs):
 
 def print_aims(results):
     aims = (("bpfw-xdp, share of the bare redirect's rate",
-             results.ratio("rate_pps", "bpfw-xdp", "redirect"), 0.85, 2),
+             results.ratio("rate_pps", "bpfw-xdp", "redirect"), 0.92, 2),
             ("bpfw-xdp, times cheaper a packet than the stack with masquerade",
-             cheaper(results, "bpfw-xdp"), 4.0, 1))
+             cheaper(results, "bpfw-xdp"), 5.7, 1))
     print()
     for what, of, aim, digits in aims:
         verdict = "not measured" if not of else "met" if of.median >= aim else "not met"

@@ -101,10 +101,11 @@ static size_t sets_len(const struct datapath *datapath)
 static int grace_period_by_map(void *context)
 {
 	const struct datapath *datapath = context;
+	int token = bpf_map__fd(datapath->skeleton->maps.grace_token);
 	uint32_t zero = 0;
 
-	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.grace), &zero,
-				   &datapath->grace_token, BPF_ANY);
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.grace), &zero, &token,
+				   BPF_ANY);
 }
 
 static int map_flows(struct datapath *datapath)
@@ -115,7 +116,6 @@ static int map_flows(struct datapath *datapath)
 	map->unused = 1;
 	map->wait = grace_period_by_map;
 	map->wait_context = datapath;
-	datapath->grace_token = bpf_map__fd(skeleton->maps.grace_token);
 	map->flows = map_memory(skeleton->maps.flows, flows_len(datapath));
 	if (!map->flows)
 		return -errno;

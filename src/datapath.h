@@ -35,7 +35,6 @@ struct datapath {
 	struct bpfw_daemon_counters *counters; /* the map's memory */
 	struct jiffies_clock clock;
 	struct offload_map map;
-	int grace_token; /* see maps.h */
 };
 
 typedef void (*signal_callback)(void *context, const struct bpfw_signal *signal);

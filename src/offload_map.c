@@ -49,7 +49,9 @@ void offload_map_fill(struct bpfw_flow *flow, const struct tuple *from,
 
 struct bpfw_action *offload_map_action(const struct offload_map *map, uint32_t slot)
 {
-	return offload_action(&map->flows[slot], (uint8_t)map->flows[slot].family);
+	struct bpfw_flow *flow = &map->flows[slot];
+
+	return flow->family == AF_INET ? &flow->v4.action : &flow->v6.action;
 }
 
 /* Slots given up can be used again once no program holds them: all of them at a time. */

@@ -55,10 +55,4 @@ void offload_map_remove(struct offload_map *map, uint32_t slot);
 
 struct bpfw_action *offload_map_action(const struct offload_map *map, uint32_t slot);
 
-/* The action of a slot's content, whichever family it is of. */
-static inline struct bpfw_action *offload_action(struct bpfw_flow *flow, uint8_t family)
-{
-	return family == 2 /* AF_INET */ ? &flow->v4.action : &flow->v6.action;
-}
-
 #endif /* BPFW_OFFLOAD_MAP_H */

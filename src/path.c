@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "log.h"
 #include "clock.h"
+#include "log.h"
 #include "path.h"
 #include "util.h"
 
