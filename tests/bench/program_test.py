@@ -11,24 +11,13 @@ import os
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "bench"))
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests")]
 sys.dont_write_bytecode = True
 
 import instructions  # noqa: E402
 from instructions import HIT, Count, Key  # noqa: E402
-
-
-class Report:
-    """TAP."""
-
-    def __init__(self):
-        self.number = self.failed = 0
-
-    def result(self, good, name, skip=""):
-        self.number += 1
-        self.failed += not good
-        print(f"{'ok' if good else 'not ok'} {self.number} - {name}"
-              + (f" # SKIP {skip}" if skip else ""), flush=True)
+from tap import Report  # noqa: E402
 
 
 def verdicts(old, new):

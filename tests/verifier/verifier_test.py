@@ -16,9 +16,12 @@ import re
 import subprocess
 import sys
 
-import counts
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(1, str(ROOT / "tests"))
+
+import counts  # noqa: E402
+from tap import Report  # noqa: E402
+
 OBJECTS = ROOT / "build" / "bpf" / "verifier"
 VERIFY = ROOT / "build" / "tests" / "verifier" / "verify"
 
@@ -60,23 +63,6 @@ def measure_all():
             key = counts.Key(*this_kernel(), compiler, program, constants)
             measured[key] = None if REFUSED in costs else counts.Costs(*map(int, costs))
     return measured, said
-
-
-class Report:
-    """TAP."""
-
-    def __init__(self):
-        self.number = self.failed = 0
-
-    def result(self, good, name, skip=""):
-        self.number += 1
-        self.failed += not good
-        print(f"{'ok' if good else 'not ok'} {self.number} - {name}"
-              + (f" # SKIP {skip}" if skip else ""), flush=True)
-
-    def note(self, text):
-        for line in text.splitlines():
-            print(f"# {line}")
 
 
 def unknown(table, key):
