@@ -25,7 +25,7 @@ $(VMLINUX_H): FORCE | $(BPFTOOL_READY)
 	@vmlinux/generate '$(BPFTOOL)' '$(VMLINUX_BTF)' $@
 
 build/stamp/bpf: FORCE
-	$(call stamp,$(CLANG) $(BPF_CFLAGS) $(CONFIG))
+	$(call stamp,$(CLANG) $(LLVM_STRIP) $(BPF_CFLAGS) $(CONFIG))
 
 build/bpf/bpfw.clang.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
 		| $(LIBBPF_READY)
@@ -35,11 +35,15 @@ build/bpf/bpfw.clang.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VM
 		mv -f $(@:.o=.d).tmp $(@:.o=.d) && mv -f $@.tmp $@
 
 # Linking leaves the DWARF behind (and keeps the BTF). The name of the output becomes
-# the name inside, hence a directory for the temporary file.
+# the name inside, hence a directory for the temporary file. clang before version 19 names every
+# basic block: a seventh of the object, which libbpf does not look at. Symbols of functions stay, by
+# them it finds the subprograms.
 build/bpf/bpfw.bpf.o: build/bpf/bpfw.clang.o | $(BPFTOOL_READY)
 	$(call say,BPFLINK,$@)
 	@mkdir -p $(@D)/tmp
-	$(Q)$(BPFTOOL) gen object $(@D)/tmp/$(@F) $< && mv -f $(@D)/tmp/$(@F) $@
+	$(Q)$(BPFTOOL) gen object $(@D)/tmp/$(@F) $< && \
+		$(LLVM_STRIP) --wildcard --strip-symbol='LBB*' $(@D)/tmp/$(@F) && \
+		mv -f $(@D)/tmp/$(@F) $@
 
 $(SKELETON): build/bpf/bpfw.bpf.o | $(BPFTOOL_READY)
 	$(call say,SKEL,$@)

@@ -21,6 +21,9 @@ endif
 ifeq ($(call which,$(CLANG)),)
 $(error $(CLANG) not found, which compiles the BPF side: $(INSTALL_DEPS), or set CLANG)
 endif
+ifeq ($(call which,$(LLVM_STRIP)),)
+$(error $(LLVM_STRIP) not found, which strips the BPF object: $(INSTALL_DEPS), or set LLVM_STRIP)
+endif
 
 LIBS := libnetfilter_conntrack libmnl libelf zlib
 MISSING := $(foreach l,$(LIBS),$(if $(shell $(PKG_CONFIG) --exists $l || echo no),$l))

@@ -39,6 +39,8 @@ ET_DYN, EM_BPF = 3, 247
 PT_DYNAMIC, PT_INTERP, PT_GNU_STACK, PT_GNU_RELRO = 2, 3, 0x6474e551, 0x6474e552
 PF_X = 1
 SHT_SYMTAB = 2
+STT_NOTYPE, STT_FUNC = 0, 2
+STB_LOCAL, STB_GLOBAL = 0, 1
 DT_NEEDED, DT_FLAGS_1 = 1, 0x6ffffffb
 DF_1_PIE = 0x08000000
 
@@ -215,13 +217,21 @@ class Elf:
         return [self._unpack("qQ", offset + i) for i in range(0, size, 16)]
 
 
+    def symbols(self):
+        """Type, binding, section of each but the first, which stands for none."""
+        for _, kind, _, _, offset, size, _, _, _, each in self.sections:
+            for at in range(offset + each, offset + size, each) if kind == SHT_SYMTAB else ():
+                _, info, _, section = self._unpack("IBBH", at)
+                yield info & 15, info >> 4, section
+
+
 def embedded_bpf(image):
-    """Byte order and machine of the ELF files inside the ELF file."""
+    """Byte order and content of the BPF objects inside the ELF file; what follows them as well."""
     at = image.find(b"\x7fELF", 4)
     while at >= 0:
         order = {1: "<", 2: ">"}.get(image[at + 5])
         if order and struct.unpack_from(order + "H", image, at + 18)[0] == EM_BPF:
-            yield order
+            yield order, image[at:]
         at = image.find(b"\x7fELF", at + 4)
 
 
@@ -245,7 +255,19 @@ def static_stripped_and_position_independent(_context, arch):
 
 @test(*ARCHES)
 def holds_the_bpf_object_in_its_byte_order(_context, arch):
-    equal(list(embedded_bpf(binary(arch).read_bytes())), [ORDER[arch]], "BPF objects inside")
+    orders = [order for order, _ in embedded_bpf(binary(arch).read_bytes())]
+    equal(orders, [ORDER[arch]], "BPF objects inside")
+
+
+@test(*ARCHES)
+def the_bpf_object_names_functions_and_no_labels(_context, arch):
+    """clang before version 19 names every basic block. By functions libbpf finds subprograms."""
+    for order, image in embedded_bpf(binary(arch).read_bytes()):
+        symbols = list(Elf(image, order).symbols())
+        labels = [one for one in symbols if one[:2] == (STT_NOTYPE, STB_LOCAL)]
+        equal(labels, [], "labels")
+        functions = [binding for kind, binding, _ in symbols if kind == STT_FUNC]
+        expect({STB_LOCAL, STB_GLOBAL} == set(functions), f"symbols of functions: {functions}")
 
 
 @test(*ARCHES)

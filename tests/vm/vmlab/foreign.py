@@ -71,7 +71,8 @@ class Architecture:
 
     def build(self, sources):
         """bpfw and the packet tests among the sources."""
-        require("make", "clang", f"{self.triplet}-gcc", f"{self.triplet}-ar", "pkg-config")
+        require("make", "clang", "llvm-strip", "pkg-config", f"{self.triplet}-gcc",
+                f"{self.triplet}-ar")
         sysroot = self.root()
         (self.tree / "build").mkdir(parents=True, exist_ok=True)
         for name in SOURCES:
