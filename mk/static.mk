@@ -7,6 +7,7 @@
 #   build/static/src/NAME       the libraries' sources (scripts/fetch-sources)
 #   build/static/ARCH/sysroot   musl and the kernel's headers (scripts/musl-sysroot)
 #   build/static/ARCH/lib       the libraries (mk/static-libraries.mk)
+#   build/static/ARCH/bpftool   for the other byte order (scripts/foreign-bpftool)
 #   build/static/ARCH/tree      links to this tree, and a build/ of its own: bpfw is built as
 #                               always, only with another compiler and other libraries
 #
@@ -39,25 +40,14 @@ STATIC_COMPILER := $(STATIC_CC)
 endif
 STATIC_TOOL = $(shell $(STATIC_GCC) -print-prog-name=$1)
 
-# bpftool runs here, so it is the dynamic build's.
-STATIC_BPFTOOL = $(if $(filter-out undefined,$(origin BPFTOOL)),$(BPFTOOL),$(if \
-	$(wildcard bpftool/src/Makefile),$(CURDIR)/build/bpftool/bootstrap/bpftool))
-
-# An object of the other byte order takes a bpftool that is newer than most distributions', or
-# one of that byte order, emulated.
+# bpftool runs here, so it is the dynamic build's, unless the byte order is another one.
 byte_order = $(shell $1 -dM -E -x c /dev/null 2>/dev/null | sed -n 's/^\#define __BYTE_ORDER__ //p')
 STATIC_ORDER = $(call byte_order,$(STATIC_GCC))
 STATIC_FOREIGN = $(filter-out $(call byte_order,gcc),$(STATIC_ORDER))
 STATIC_TARGET = $(if $(filter __ORDER_BIG_ENDIAN__,$(STATIC_ORDER)),bpfeb,bpfel)
-
-define check_bpftool
-@PATH="$$PATH:/usr/sbin:/sbin"; bpftool='$(or $(STATIC_BPFTOOL),bpftool)'; \
-	echo 'int probe = 1;' | $(CLANG) -target $(STATIC_TARGET) -g -O2 -c -x c \
-		-o '$(STATIC_OUT)/probe.o' - && \
-	$$bpftool gen object '$(STATIC_OUT)/probe.linked.o' '$(STATIC_OUT)/probe.o' 2>/dev/null || { \
-	echo "bpfw: $$bpftool makes no object of $(ARCH)'s byte order, which takes one with libbpf" \
-		"1.6 or newer: check the submodules out, or set BPFTOOL" >&2; exit 1; }
-endef
+STATIC_GIVEN = $(if $(filter-out undefined,$(origin BPFTOOL)),$(BPFTOOL),$(if \
+	$(wildcard bpftool/src/Makefile),$(CURDIR)/build/bpftool/bootstrap/bpftool))
+STATIC_BPFTOOL = $(if $(STATIC_FOREIGN),$(STATIC_OUT)/bpftool/bpftool,$(STATIC_GIVEN))
 
 static-sources:
 	@command -v $(STATIC_GCC) >/dev/null || { echo "bpfw: no compiler $(STATIC_GCC): install it" \
@@ -72,12 +62,13 @@ static-tree:
 		ln -sfn ../../../../$$name '$(STATIC_TREE)'/$$name; done
 
 static-bpftool:
-	$(if $(filter $(CURDIR)/build/bpftool/%,$(STATIC_BPFTOOL)),@$(MAKE) \
-		$(STATIC_BPFTOOL:$(CURDIR)/%=%))
+	$(if $(filter $(CURDIR)/build/bpftool/%,$(STATIC_GIVEN)),@$(MAKE) \
+		$(STATIC_GIVEN:$(CURDIR)/%=%))
+	$(if $(STATIC_FOREIGN),@CLANG='$(CLANG)' scripts/foreign-bpftool $(STATIC_TARGET) \
+		'$(STATIC_OUT)/bpftool' '$(or $(STATIC_GIVEN),bpftool)')
 
 .PHONY: static-sources static-tree static-bpftool
 static: static-sources static-tree static-bpftool
-	$(if $(STATIC_FOREIGN),$(check_bpftool))
 	@$(MAKE) -f mk/static-libraries.mk CC='$(STATIC_COMPILER)' AR='$(call STATIC_TOOL,ar)' \
 		SRC='$(STATIC)/src' OUT='$(STATIC_OUT)' CODE='$(STATIC_CODE)' V='$(V)'
 	@PKG_CONFIG_LIBDIR='$(STATIC_OUT)/lib/pkgconfig' PKG_CONFIG_PATH= PKG_CONFIG_SYSROOT_DIR= \

@@ -27,6 +27,7 @@ from static_root import CONTENTS, EmptyRoot, mount_bpffs  # noqa: E402
 ROOT = pathlib.Path(HERE).parent.parent
 STATIC = ROOT / "build" / "static"
 FETCH = ROOT / "scripts" / "fetch-sources"
+FOREIGN_BPFTOOL = ROOT / "scripts" / "foreign-bpftool"
 SIZE_LIMIT = 900 * 1000
 HERE_ARCH = platform.machine()
 ORDER = {"x86_64": "<", "aarch64": "<", "s390x": ">"}
@@ -46,6 +47,8 @@ DF_1_PIE = 0x08000000
 
 SOURCE_FILES = ("Makefile", "VERSION", "LICENSE", "bpf", "libbpf", "bpftool", "mk", "scripts",
                 "src", "vmlinux", "tests/packaging")
+
+NO_BPFTOOL = " makes no object for bpf"  # scripts/foreign-bpftool
 
 built = {}  # architecture: the binary, or why there is none
 
@@ -86,13 +89,12 @@ def sysroot(arch):
         raise Missing(done.stderr.strip().splitlines()[-1])
 
 
-def make(arch, directory, sources, **environment):
+def make(arch, directory, sources):
     done = run("make", "-j2", "-C", directory, "static", f"ARCH={arch}",
-               f"STATIC_SOURCES={sources}", timeout=BUILD_TIMEOUT,
-               env={**make_environment(), **environment})
+               f"STATIC_SOURCES={sources}", timeout=BUILD_TIMEOUT, env=make_environment())
     said = done.stdout + done.stderr
-    if done.returncode and "'s byte order, which takes one with" in said:
-        raise Missing(f"no bpftool for {arch}'s byte order")
+    if done.returncode and NO_BPFTOOL in said:
+        raise Missing(next(line for line in said.splitlines() if NO_BPFTOOL in line))
     expect(not done.returncode, f"make static ARCH={arch}: exit {done.returncode}\n{said}")
     return pathlib.Path(directory, "build", "static", arch, "bpfw")
 
@@ -183,6 +185,38 @@ def a_directory_given_is_used_and_the_missing_ones_are_named(context):
     equal(missing, ["libnfnetlink", "zlib"], done.stderr)
     leftover = [path.name for path in (directory / "out").iterdir() if path.name != "libmnl"]
     equal(leftover, [], "left behind")
+
+
+# ---- Who links the BPF object ----
+
+
+@test()
+def a_bpftool_that_links_the_object_is_used(context):
+    directory = scratch(context)
+    target = {"little": "bpfel", "big": "bpfeb"}[sys.byteorder]
+    installed = bpftool_here()
+    succeed(FOREIGN_BPFTOOL, target, directory, installed, env=offline(directory))
+    equal(os.readlink(directory / "bpftool"), os.path.realpath(installed), "link")
+    equal(sorted(os.listdir(directory)), ["bpftool", "tools"], "left behind")
+
+
+def bpftool_here():
+    built_here = ROOT / "build" / "bpftool" / "bootstrap" / "bpftool"
+    found = built_here if built_here.exists() else shutil.which(
+        "bpftool", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if not found:
+        raise Skip("no bpftool")
+    return found
+
+
+@test("bpfel", "bpfeb")
+def one_that_does_not_and_no_package_are_named(context, target):
+    directory = scratch(context)
+    done = run(FOREIGN_BPFTOOL, target, directory / "out", "false", env=offline(directory))
+    equal(done.returncode, 1, done.stderr)
+    expect(f"false makes no object for {target}" in done.stderr, done.stderr)
+    expect("Debian's for " in done.stderr, done.stderr)
+    equal(os.listdir(directory / "out"), [], "left behind")
 
 
 # ---- Form and size ----

@@ -49,9 +49,6 @@ class X86:
                               f"which is for {platform.machine()}")
         return Machine(kernel(OLDEST)), default_environment()
 
-    def bpftool(self):
-        return {}
-
     def place(self, binary):
         return binary
 
@@ -65,12 +62,6 @@ class Foreign:
 
     def machine(self):
         return ForeignMachine(self._architecture), self._architecture.environment()
-
-    def bpftool(self):
-        """One that makes objects of the machine's byte order."""
-        if static.ORDER[self.name] == static.ORDER[static.HERE_ARCH] or "BPFTOOL" in os.environ:
-            return {}
-        return {"BPFTOOL": str(self._architecture.bpftool())}
 
     def place(self, binary):
         build = self._architecture.tree / "build"
@@ -87,8 +78,7 @@ def boot(kind):
     """Kernel's release, exit status of the cases, and what they have printed."""
     static.sysroot(kind.name)
     machine, environment = kind.machine()
-    binary = static.make(kind.name, static.ROOT, os.environ.get("STATIC_SOURCES", ""),
-                         **kind.bpftool())
+    binary = static.make(kind.name, static.ROOT, os.environ.get("STATIC_SOURCES", ""))
     inside = kind.place(binary)
     out, err = io.BytesIO(), io.BytesIO()
     status = machine.run(
