@@ -6,35 +6,23 @@ STATIC_SOURCES names a directory with sources that cannot be had otherwise (docs
 Each architecture for which there is a compiler is built, before the tests run.
 """
 
-import fcntl
 import os
-import pathlib
-import platform
-import re
 import shutil
 import stat
 import struct
-import subprocess
 import sys
-import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "net")]
 
 from netlab import Skip, equal, expect, main, test  # noqa: E402
+from static_build import (ARCHES, FETCH, HERE_ARCH, ORDER, ROOT, STATIC, binary,  # noqa: E402
+                          build_all, copy_tree, emulated, make, offline, run, scratch, succeed)
 from static_root import CONTENTS, EmptyRoot, mount_bpffs  # noqa: E402
 
-ROOT = pathlib.Path(HERE).parent.parent
-STATIC = ROOT / "build" / "static"
-FETCH = ROOT / "scripts" / "fetch-sources"
 FOREIGN_BPFTOOL = ROOT / "scripts" / "foreign-bpftool"
 SIZE_LIMIT = 900 * 1000
-HERE_ARCH = platform.machine()
-ORDER = {"x86_64": "<", "aarch64": "<", "s390x": ">"}
 MACHINE = {"x86_64": 62, "aarch64": 183, "s390x": 22}
-ARCHES = tuple(ORDER)
-BUILD_TIMEOUT = 280
-RUN_TIMEOUT = 110
 
 ET_DYN, EM_BPF = 3, 247
 PT_DYNAMIC, PT_INTERP, PT_GNU_STACK, PT_GNU_RELRO = 2, 3, 0x6474e551, 0x6474e552
@@ -45,115 +33,7 @@ STB_LOCAL, STB_GLOBAL = 0, 1
 DT_NEEDED, DT_FLAGS_1 = 1, 0x6ffffffb
 DF_1_PIE = 0x08000000
 
-SOURCE_FILES = ("Makefile", "VERSION", "LICENSE", "bpf", "libbpf", "bpftool", "mk", "scripts",
-                "src", "vmlinux", "tests/packaging")
-
-NO_BPFTOOL = " makes no object for bpf"  # scripts/foreign-bpftool
-
-built = {}  # architecture: the binary, or why there is none
-
-
-class Missing(Exception):
-    """Something that this machine lacks."""
-
-
-# ---- Building ----
-
-
-def run(*command, timeout=RUN_TIMEOUT, **how):
-    return subprocess.run([str(word) for word in command], text=True, capture_output=True,
-                          timeout=timeout, check=False, stdin=subprocess.DEVNULL, **how)
-
-
-def make_environment():
-    """A make that a test starts is its own, and builds what is released."""
-    unwanted = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC", "CFLAGS", "LDFLAGS", "ARCH")
-    return {name: value for name, value in os.environ.items() if name not in unwanted}
-
-
-def fetch_sources():
-    done = run(FETCH, "--sources", os.environ.get("STATIC_SOURCES", ""), STATIC / "src",
-               timeout=BUILD_TIMEOUT)
-    if done.returncode:
-        named = re.findall(r"no source of (\S+ [^:]+):", done.stderr)
-        expect(named, f"{FETCH.name} fails and names nothing: {done.stderr}")
-        raise Missing(f"no source of {', '.join(named)} (docs/building.md, STATIC_SOURCES)")
-
-
-def sysroot(arch):
-    compiler = "gcc" if arch == HERE_ARCH else f"{arch}-linux-gnu-gcc"
-    if not shutil.which(compiler):
-        raise Missing(f"no {compiler}")
-    done = run(ROOT / "scripts" / "musl-sysroot", arch, STATIC / arch / "sysroot")
-    if done.returncode:
-        raise Missing(done.stderr.strip().splitlines()[-1])
-
-
-def make(arch, directory, sources):
-    done = run("make", "-j2", "-C", directory, "static", f"ARCH={arch}",
-               f"STATIC_SOURCES={sources}", timeout=BUILD_TIMEOUT, env=make_environment())
-    said = done.stdout + done.stderr
-    if done.returncode and NO_BPFTOOL in said:
-        raise Missing(next(line for line in said.splitlines() if NO_BPFTOOL in line))
-    expect(not done.returncode, f"make static ARCH={arch}: exit {done.returncode}\n{said}")
-    return pathlib.Path(directory, "build", "static", arch, "bpfw")
-
-
-def build(arch):
-    """What keeps it from being built here is no failure; a build that fails is one."""
-    try:
-        sysroot(arch)
-        return make(arch, ROOT, os.environ.get("STATIC_SOURCES", ""))
-    except (Missing, AssertionError, subprocess.TimeoutExpired) as error:
-        return error
-
-
-def build_all():
-    STATIC.mkdir(parents=True, exist_ok=True)
-    with open(STATIC / ".lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            fetch_sources()
-        except Missing as error:
-            built.update((arch, error) for arch in ARCHES)
-            return
-        built.update((arch, build(arch)) for arch in (HERE_ARCH, *ARCHES) if arch not in built)
-
-
-def binary(arch):
-    result = built[arch]
-    if isinstance(result, Missing):
-        raise Skip(str(result))
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-class Scratch:
-    """A directory that goes with the test."""
-
-    def __init__(self):
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix=f"bpfw-static-{os.getpid()}-"))
-
-    def close(self):
-        shutil.rmtree(self.path)
-
-
-def scratch(context):
-    return context.keep(Scratch()).path
-
-
 # ---- Where the sources come from ----
-
-
-def offline(directory):
-    """Programs that would use the network fail, as they do without one."""
-    tools = directory / "tools"
-    tools.mkdir()
-    for name in "apt-get", "curl", "wget":
-        (tools / name).write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
-        (tools / name).chmod(0o755)
-    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
 
 
 def fetch(directory, *names):
@@ -220,12 +100,6 @@ def one_that_does_not_and_no_package_are_named(context, target):
 
 
 # ---- Form and size ----
-
-
-def succeed(*command, **how):
-    done = run(*command, **how)
-    expect(not done.returncode, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 class Elf:
@@ -328,27 +202,7 @@ def another_directory_gives_the_same_bytes(context):
     equal(there.read_bytes() == here.read_bytes(), True, f"{here} and {there} are the same")
 
 
-def copy_tree(copy, version):
-    """The tree without its history, which names the version otherwise."""
-    for name in SOURCE_FILES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, symlinks=True)
-        elif (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    (copy / "VERSION").write_text(version + "\n", encoding="ascii")
-
-
 # ---- At work ----
-
-
-def emulated(arch):
-    if arch == HERE_ARCH:
-        return []
-    program = shutil.which(f"qemu-{arch}") or shutil.which(f"qemu-{arch}-static")
-    if not program:
-        raise Skip(f"no qemu-{arch}")
-    return [program]
 
 
 @test(*ARCHES)

@@ -19,7 +19,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "vm")]
 
-import static_test as static  # noqa: E402
+import static_build as static  # noqa: E402
 from static_root import CONTENTS  # noqa: E402
 from vmlab import Unavailable  # noqa: E402
 from vmlab.foreign import ARCHITECTURES, ForeignMachine  # noqa: E402
