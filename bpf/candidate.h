@@ -37,96 +37,111 @@ static __always_inline struct bpfw_candidate *candidate_find(__u64 hash, __u32 n
 }
 
 /*
- * One more packet of the tuple: returns its candidate when it is time to signal the daemon, else
- * NULL. The first signal comes with packet `threshold`, each further one after twice the time,
- * 2^limit jiffies at most.
+ * Functions that the rare paths call are not inlined: they would be there once for each copy of
+ * the walk, and what they are given would be kept in memory on the common path. None returns a
+ * candidate, lest the verifier follow each one of a set through the rest of the walk.
  */
-static __always_inline struct bpfw_candidate *candidate_due(__u64 hash, __u32 now, __u32 threshold)
+static __always_inline struct bpfw_candidate *candidate_of(const union flow_key *key, __u64 seed,
+							   __u32 now, bool v6)
 {
-	struct bpfw_candidate *candidate = candidate_find(hash, now);
+	return candidate_find(
+		v6 ? candidate_hash6(&key->v6, seed) : candidate_hash4(&key->v4, seed), now);
+}
+
+/*
+ * One more packet of the tuple: is it time to signal the daemon? The first signal comes with packet
+ * `threshold`, each further one after twice the time.
+ */
+static __noinline bool candidate_due(const union flow_key *key, __u64 seed, __u32 now,
+				     __u32 threshold, bool v6)
+{
+	struct bpfw_candidate *candidate = candidate_of(key, seed, now, v6);
 
 	if (!candidate)
-		return NULL;
+		return false;
 	candidate->last = now;
 	if (candidate->count < threshold) {
 		candidate->count++;
 		if (candidate->count < threshold)
-			return NULL;
+			return false;
 	}
-	return (__s32)(now - candidate->next) < 0 ? NULL : candidate;
+	return (__s32)(now - candidate->next) >= 0;
 }
 
-/* A signal that found the ring full does not count: the next packet tries again. */
-static __always_inline void candidate_signalled(struct bpfw_candidate *candidate, __u32 now,
-						__u32 limit)
+/* The next signal has to wait, 2^limit jiffies at most. */
+static __noinline int candidate_signalled(const union flow_key *key, __u64 seed, __u32 now,
+					  __u32 limit, bool v6)
 {
-	__u32 backoff = candidate->attempts < limit ? candidate->attempts : limit;
+	struct bpfw_candidate *candidate = candidate_of(key, seed, now, v6);
+	__u32 backoff;
 
+	if (!candidate)
+		return 0;
+	backoff = candidate->attempts < limit ? candidate->attempts : limit;
 	candidate->next = now + (1U << (backoff & 31));
 	candidate->attempts++;
+	return 0;
 }
 
-static __always_inline bool signal_send(const struct bpfw_signal *signal)
-{
-	bool sent = !bpf_ringbuf_output(&signals, (void *)signal, sizeof(*signal), 0);
+/* What a packet has to tell beside its key. Zeroed before it is filled in: UDP has nothing. */
+struct segment {
+	struct tcp_progress progress;
+	__u8 tcp_flags;
+	__u8 verdict; /* enum control_verdict */
+};
 
+static __always_inline void segment_fill(struct segment *segment, const struct packet *p, bool v6)
+{
+	segment->progress = packet_tcp_progress(p, v6);
+	segment->tcp_flags = p->tcp_flags;
+	segment->verdict = CONTROL_ASK;
+}
+
+static __noinline bool signal_send(const union flow_key *key, const struct segment *segment,
+				   __u8 kind, bool v6)
+{
+	struct bpfw_signal signal = { 0 }; /* its gaps are sent as well */
+	bool sent;
+
+	signal.kind = kind;
+	signal.family = v6 ? AF_INET6 : AF_INET;
+	signal.verdict = segment->verdict;
+	signal.tcp_flags = segment->tcp_flags;
+	signal.seq = segment->progress.seq_end;
+	signal.seq_start = segment->progress.seq;
+	signal.ack = segment->progress.ack;
+	signal.window = segment->progress.window;
+	if (v6)
+		signal.key.v6 = key->v6;
+	else
+		signal.key.v4 = key->v4;
+	sent = !bpf_ringbuf_output(&signals, &signal, sizeof(signal), 0);
 	count_exit(sent ? EXIT_SIGNAL : EXIT_SIGNAL_LOST);
 	return sent;
 }
 
-/* What the packet has to tell; `signal` is all zero before, its gaps are sent as well. */
-static __always_inline void signal_fill(struct bpfw_signal *signal, const struct packet *p,
-					const union flow_key *key, __u8 kind, bool v6)
+/* A candidate is due. If the ring is full its next packet tries again. */
+static __noinline int signal_candidate(const union flow_key *key, const struct segment *segment,
+				       __u32 now, bool v6)
 {
-	const struct tcp_progress progress = packet_tcp_progress(p, v6);
-
-	signal->kind = kind;
-	signal->family = v6 ? AF_INET6 : AF_INET;
-	signal->verdict = CONTROL_ASK;
-	signal->tcp_flags = p->tcp_flags;
-	signal->seq = progress.seq_end;
-	signal->seq_start = progress.seq;
-	signal->ack = progress.ack;
-	signal->window = progress.window;
-	if (v6)
-		signal->key.v6 = key->v6;
-	else
-		signal->key.v4 = key->v4;
-}
-
-/*
- * Functions that the rare paths call are not inlined: they would be there once for each copy of
- * the walk, and what they are given would be kept in memory on the common path.
- */
-static __noinline int signal_candidate(const struct bpfw_signal *signal, __u32 now)
-{
-	__u64 hash = signal->family == AF_INET6 ? candidate_hash6(&signal->key.v6, candidate_seed) :
-						  candidate_hash4(&signal->key.v4, candidate_seed);
-
-	struct bpfw_candidate *candidate = candidate_due(hash, now, candidate_threshold);
-
-	if (candidate && signal_send(signal))
-		candidate_signalled(candidate, now, backoff_limit);
+	if (signal_send(key, segment, SIGNAL_CANDIDATE, v6))
+		candidate_signalled(key, candidate_seed, now, backoff_limit, v6);
 	return 0;
 }
 
 /* A forged FIN or RST may come at any rate; the daemon hears of it this often at most. */
 #define CONTROL_BACKOFF_LIMIT 5 /* 2^5 jiffies, 320 ms at 100 Hz */
 
-static __noinline int signal_control(const struct bpfw_signal *signal, __u32 now)
+static __noinline int signal_control(const union flow_key *key, const struct segment *segment,
+				     __u32 now, bool v6)
 {
-	__u64 hash = signal->family == AF_INET6 ?
-			     candidate_hash6(&signal->key.v6, ~candidate_seed) :
-			     candidate_hash4(&signal->key.v4, ~candidate_seed);
-	struct bpfw_candidate *candidate;
+	const __u64 seed = ~candidate_seed;
+	const bool always = segment->verdict == CONTROL_GENUINE;
 
-	if (signal->verdict == CONTROL_GENUINE) {
-		signal_send(signal);
+	if (!always && !candidate_due(key, seed, now, 1, v6))
 		return 0;
-	}
-	candidate = candidate_due(hash, now, 1);
-	if (candidate && signal_send(signal))
-		candidate_signalled(candidate, now, CONTROL_BACKOFF_LIMIT);
+	if (signal_send(key, segment, SIGNAL_CONTROL, v6) && !always)
+		candidate_signalled(key, seed, now, CONTROL_BACKOFF_LIMIT, v6);
 	return 0;
 }
 

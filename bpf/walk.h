@@ -133,12 +133,15 @@ static __always_inline void account(const struct packet *p, struct bpfw_action *
 /* No flow. A packet for this port's own MAC makes its tuple a candidate. */
 static __always_inline int miss(const struct packet *p, const union flow_key *key, bool v6)
 {
-	struct bpfw_signal signal = { 0 };
+	const union flow_key copy = *key; /* of which the calls may have the address */
+	struct segment segment = { 0 };
 
 	if (!addressed_to_port(p))
 		return pass(p, EXIT_OTHER_MAC);
-	signal_fill(&signal, p, key, SIGNAL_CANDIDATE, v6);
-	signal_candidate(&signal, p->now);
+	if (candidate_due(&copy, candidate_seed, p->now, candidate_threshold, v6)) {
+		segment_fill(&segment, p, v6);
+		signal_candidate(&copy, &segment, p->now, v6);
+	}
 	return pass(p, EXIT_MISS);
 }
 
@@ -159,15 +162,17 @@ static __always_inline bool is_worth_judging(const struct packet *p,
 static __always_inline int control(const struct packet *p, const union flow_key *key, bool v6)
 {
 	struct bpfw_action *own = flow_lookup_rarely(key, v6);
-	struct bpfw_signal signal = { 0 };
+	const union flow_key copy = *key;
+	struct segment segment = { 0 };
 	union flow_key reverse;
 
 	if (!own || !is_worth_judging(p, own, v6))
 		return pass(p, EXIT_TCP_CONTROL);
 	flow_reverse_key(&reverse, own, IPPROTO_TCP, p->switched, v6);
-	signal_fill(&signal, p, key, SIGNAL_CONTROL, v6);
-	signal.verdict = control_decide(p, own, flow_lookup_rarely(&reverse, v6), signal.seq_start);
-	signal_control(&signal, p->now);
+	segment_fill(&segment, p, v6);
+	segment.verdict =
+		control_decide(p, own, flow_lookup_rarely(&reverse, v6), segment.progress.seq);
+	signal_control(&copy, &segment, p->now, v6);
 	return pass(p, EXIT_TCP_CONTROL);
 }
 
