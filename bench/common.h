@@ -55,6 +55,21 @@ static inline in_addr_t parse_address(const char *what, const char *text)
 	return address.s_addr;
 }
 
+/* Of either family, in the order of the wire. A family of 0: none. */
+struct address {
+	int family;
+	unsigned char bytes[sizeof(struct in6_addr)];
+};
+
+static inline struct address parse_any_address(const char *what, const char *text)
+{
+	struct address address = { .family = strchr(text, ':') ? AF_INET6 : AF_INET };
+
+	if (inet_pton(address.family, text, address.bytes) != 1)
+		bad_value(what, text);
+	return address;
+}
+
 static inline unsigned int parse_device(const char *what, const char *text)
 {
 	unsigned int ifindex = if_nametoindex(text);

@@ -1,25 +1,79 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the generator, the sink and their loader agree on: one 60-byte UDP frame. */
+/* What the generator, the sink and their loader agree on: UDP frames of IPv4 or of IPv6. */
 #ifndef BENCH_FRAME_H
 #define BENCH_FRAME_H
 
-/* The shortest Ethernet frame without its FCS: the hardest case for a forwarder. */
-#define FRAME_LEN 60
+/*
+ * The shortest Ethernet frame without its FCS, and the shortest of UDP over IPv6: the hardest case
+ * for a forwarder.
+ */
+#define SHORT_FRAME_LEN 60
+#define SHORT_FRAME6_LEN 62
+/* The longest one. */
+#define MAX_FRAME_LEN 1514
+
+/* Frames of a mix, in turn. */
+#define MIX_FRAMES 12
 
 /*
- * Ethernet, IPv4 without options, UDP. The header is handled as 16-bit words: that is the
+ * Ethernet, IP without options, UDP. The header is handled as 16-bit words: that is the
  * alignment an Ethernet frame has everywhere, and the unit of the internet checksum.
  */
 #define HEADER_LEN 42
-#define HEADER_WORDS (HEADER_LEN / 2)
+#define HEADER6_LEN 62
+#define MAX_HEADER_WORDS (HEADER6_LEN / 2)
 
-/* Words of the header that differ from flow to flow. */
-#define WORD_IP_CHECK 12
-#define WORD_IP_SOURCE 14 /* low half */
-#define WORD_IP_DEST 16   /* low half */
-#define WORD_UDP_SOURCE 17
-#define WORD_UDP_DEST 18
-#define WORD_UDP_CHECK 20
+/* Where a family has what differs from flow to flow or is looked at, in words of the header. */
+struct layout {
+	__u16 ethertype;
+	__u8 version;     /* the first byte of the IP header */
+	__u8 words;       /* of the header */
+	__u8 ip_len;      /* length field of the IP header, */
+	__u8 ip_len_from; /* and the byte that it counts from */
+	__u8 ip_check;    /* 0: the family has none */
+	__u8 addresses;   /* the first word of the source */
+	__u8 source;      /* low half */
+	__u8 dest;        /* low half */
+	__u8 ttl;         /* in bytes */
+	__u8 protocol;    /* in bytes */
+	__u8 udp;
+};
+
+static const struct layout layout4 = {
+	.ethertype = 0x0800,
+	.version = 0x45,
+	.words = HEADER_LEN / 2,
+	.ip_len = 8,
+	.ip_len_from = 14,
+	.ip_check = 12,
+	.addresses = 13,
+	.source = 14,
+	.dest = 16,
+	.ttl = 22,
+	.protocol = 23,
+	.udp = 17,
+};
+
+static const struct layout layout6 = {
+	.ethertype = 0x86dd,
+	.version = 0x60,
+	.words = HEADER6_LEN / 2,
+	.ip_len = 9,
+	.ip_len_from = 54,
+	.ip_check = 0,
+	.addresses = 11,
+	.source = 18,
+	.dest = 26,
+	.ttl = 21,
+	.protocol = 20,
+	.udp = 27,
+};
+
+/* Words of the UDP header. */
+#define UDP_SOURCE 0
+#define UDP_DEST 1
+#define UDP_LEN 2
+#define UDP_CHECK 3
 
 /*
  * A flow's number: its low bits are added to the first source port, the rest to the destination.

@@ -13,17 +13,15 @@
 
 #include "frame.h"
 
-#define ETH_P_IP 0x0800
-#define IPV4_NO_OPTIONS 0x45
 /* A generator that was late by more does not catch up. */
 #define CATCH_UP_NS 2000000
 
 char LICENSE[] SEC("license") = "GPL";
 
 /* The header as generate sends it, or as sink and answer expect it. */
-const volatile __u16 header[HEADER_WORDS];
+const volatile __u16 header[MAX_HEADER_WORDS];
 
-/* Sums of what all flows share: without the low half of addresses, ports and checksums. */
+/* Sums of what all frames share: without low halves of addresses, ports, lengths, checksums. */
 const volatile __u32 ip_sum;
 const volatile __u32 udp_sum;
 
@@ -35,11 +33,14 @@ const volatile __u64 limit;     /* frames to send when there is a gap */
 const volatile __u32 lifetime;  /* frames of a flow until a new one takes its place, 0: it stays */
 const volatile __u32 flood;     /* that many frames of a flood between two of the flows */
 const volatile __u8 stack_mark; /* answer: TOS of what the stack forwarded */
+const volatile bool mixed;      /* frames of several lengths, in turn */
+const volatile __u16 frame_lens[MIX_FRAMES];
 
 /* The loader runs the generator on one CPU, so this needs no atomics. */
 __u32 slot;       /* of the flow whose turn it is */
 __u32 pass;       /* how often each had its turn */
 __u32 flood_left; /* until that turn */
+__u32 mix_turn;
 __u64 next_ns;
 __u64 sent;
 
@@ -66,25 +67,25 @@ struct {
 	__type(value, struct flow_times);
 } times SEC(".maps");
 
-struct headers {
-	struct ethhdr eth;
-	struct iphdr ip;
-	struct udphdr udp;
-} __attribute__((packed, aligned(2)));
-
-_Static_assert(sizeof(struct headers) == HEADER_LEN, "one frame, one layout");
-
 static __always_inline __u16 fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
 }
 
-static __always_inline __u16 udp_check(__u32 addresses, __u32 ports)
+/* Of a frame that has all other fields. The length is in the pseudo header as well. */
+static __always_inline __u16 udp_check(const struct layout *at, const __u16 *word)
 {
-	__u16 check = ~fold(udp_sum + addresses + ports);
+	const __u16 *udp = word + at->udp;
+	__u32 sum = udp_sum + word[at->source] + word[at->dest];
+	__u16 check = ~fold(sum + udp[UDP_SOURCE] + udp[UDP_DEST] + 2 * (__u32)udp[UDP_LEN]);
 
 	return check ? check : 0xffff;
+}
+
+static __always_inline __u16 ip_check(const struct layout *at, const __u16 *word)
+{
+	return ~fold(ip_sum + word[at->ip_len] + word[at->source] + word[at->dest]);
 }
 
 /* Is it time for a frame? The generator spins until then, and from the last one on. */
@@ -135,80 +136,121 @@ static __always_inline bool is_turn_of_flood(void)
 	return true;
 }
 
-/* A recycled page still holds what the router made of the last frame: write all of the header. */
-SEC("xdp")
-int generate(struct xdp_md *ctx)
+/* The longest frame becomes one of the length whose turn it is. */
+static __always_inline long shorten(struct xdp_md *ctx)
 {
-	__u16 *word = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-	__u16 src = header[WORD_IP_SOURCE], dst = header[WORD_IP_DEST];
-	__u16 sport, dport = header[WORD_UDP_DEST];
+	__u32 turn = mix_turn;
 
-	if ((void *)word + HEADER_LEN > end)
-		return XDP_ABORTED;
-	if (!is_due())
-		return XDP_DROP;
+	if (turn >= MIX_FRAMES)
+		turn = 0;
+	mix_turn = turn + 1;
+	return bpf_xdp_adjust_tail(ctx, (int)frame_lens[turn] - MAX_FRAME_LEN);
+}
+
+/* The flow's part of the header, or the flood's. */
+static __always_inline void write_flow(const struct layout *at, __u16 *word)
+{
+	__u16 *udp = word + at->udp;
 
 	if (is_turn_of_flood()) {
 		__u32 random = bpf_get_prandom_u32();
 
-		src = random >> 16;
-		sport = random;
-		dport = bpf_htons(bpf_ntohs(dport) + FLOOD_PORT_OFFSET);
+		word[at->source] = random >> 16;
+		udp[UDP_SOURCE] = random;
+		udp[UDP_DEST] = bpf_htons(bpf_ntohs(udp[UDP_DEST]) + FLOOD_PORT_OFFSET);
 	} else {
 		__u32 number = next_flow();
 
-		sport = bpf_htons(first_port + (number & ((1 << PORT_BITS) - 1)));
-		dst = bpf_htons(bpf_ntohs(dst) + (number >> PORT_BITS));
+		udp[UDP_SOURCE] = bpf_htons(first_port + (number & ((1 << PORT_BITS) - 1)));
+		word[at->dest] = bpf_htons(bpf_ntohs(word[at->dest]) + (number >> PORT_BITS));
 	}
+}
+
+/* A recycled page still holds what the router made of the last frame: write all of the header. */
+static __always_inline int generate_frame(struct xdp_md *ctx, const struct layout *at)
+{
+	__u16 *word;
+	__u32 len;
+
+	if (!is_due())
+		return XDP_DROP;
+	if (mixed && shorten(ctx))
+		return XDP_ABORTED;
+	word = (void *)(long)ctx->data;
+	len = ctx->data_end - ctx->data;
+	if ((void *)(word + at->words) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
 
 #pragma unroll
-	for (int i = 0; i < HEADER_WORDS; i++)
+	for (int i = 0; i < at->words; i++)
 		word[i] = header[i];
-	word[WORD_IP_SOURCE] = src;
-	word[WORD_IP_DEST] = dst;
-	word[WORD_IP_CHECK] = ~fold(ip_sum + src + dst);
-	word[WORD_UDP_SOURCE] = sport;
-	word[WORD_UDP_DEST] = dport;
-	word[WORD_UDP_CHECK] = udp_check((__u32)src + dst, (__u32)sport + dport);
+	word[at->ip_len] = bpf_htons(len - at->ip_len_from);
+	word[at->udp + UDP_LEN] = bpf_htons(len - 2 * at->udp);
+	write_flow(at, word);
+	if (at->ip_check)
+		word[at->ip_check] = ip_check(at, word);
+	word[at->udp + UDP_CHECK] = udp_check(at, word);
 	sent++;
 
 	return bpf_redirect(out_ifindex, 0);
 }
 
-static __always_inline const struct headers *parse(struct xdp_md *ctx)
+SEC("xdp")
+int generate(struct xdp_md *ctx)
 {
-	const struct headers *h = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-
-	if ((void *)(h + 1) > end || h->eth.h_proto != bpf_htons(ETH_P_IP) ||
-	    *(__u8 *)&h->ip != IPV4_NO_OPTIONS || h->ip.protocol != IPPROTO_UDP)
-		return NULL;
-	return h;
-}
-
-static __always_inline bool is_mac_expected(const struct headers *h)
-{
-	const __u16 *mac = (const void *)h->eth.h_dest;
-
-	return mac[0] == header[0] && mac[1] == header[1] && mac[2] == header[2];
-}
-
-static __always_inline bool is_intact(const struct headers *h, const volatile struct headers *want)
-{
-	const __u16 *word = (const void *)h;
-	__u32 addresses = (__u32)word[WORD_IP_SOURCE] + word[WORD_IP_DEST];
-
-	return is_mac_expected(h) && h->ip.ttl == want->ip.ttl &&
-	       h->ip.check == (__u16)~fold(ip_sum + addresses) &&
-	       h->udp.check == udp_check(addresses, (__u32)h->udp.source + h->udp.dest);
+	return generate_frame(ctx, &layout4);
 }
 
 SEC("xdp")
-int sink(struct xdp_md *ctx)
+int generate6(struct xdp_md *ctx)
 {
-	const volatile struct headers *want = (const volatile void *)header;
-	const struct headers *h = parse(ctx);
+	return generate_frame(ctx, &layout6);
+}
+
+/* The header's words, NULL if it is none of UDP without IP options. */
+static __always_inline const __u16 *parse(struct xdp_md *ctx, const struct layout *at)
+{
+	const __u8 *byte = (void *)(long)ctx->data;
+	const __u16 *word = (const void *)byte;
+
+	if ((void *)(word + at->words) > (void *)(long)ctx->data_end ||
+	    word[6] != bpf_htons(at->ethertype) || byte[14] != at->version ||
+	    byte[at->protocol] != IPPROTO_UDP)
+		return NULL;
+	return word;
+}
+
+static __always_inline bool is_mac_expected(const __u16 *word)
+{
+	return word[0] == header[0] && word[1] == header[1] && word[2] == header[2];
+}
+
+static __always_inline bool is_source_expected(const struct layout *at, const __u16 *word)
+{
+	__u16 difference = 0;
+
+#pragma unroll
+	for (int i = at->addresses; i <= at->source; i++)
+		difference |= word[i] ^ header[i];
+	return !difference;
+}
+
+static __always_inline bool is_intact(const struct layout *at, const __u16 *word, __u32 len)
+{
+	const __u8 *byte = (const void *)word;
+	__u16 ttl = header[at->ttl / 2];
+
+	return is_mac_expected(word) && byte[at->ttl] == ((const __u8 *)&ttl)[at->ttl % 2] &&
+	       word[at->ip_len] == bpf_htons(len - at->ip_len_from) &&
+	       word[at->udp + UDP_LEN] == bpf_htons(len - 2 * at->udp) &&
+	       (!at->ip_check || word[at->ip_check] == ip_check(at, word)) &&
+	       word[at->udp + UDP_CHECK] == udp_check(at, word);
+}
+
+static __always_inline int count_frame(struct xdp_md *ctx, const struct layout *at)
+{
+	const __u16 *word = parse(ctx, at);
+	__u16 dport = header[at->udp + UDP_DEST];
 	struct sink_counts *count;
 	__u32 zero = 0;
 
@@ -216,80 +258,92 @@ int sink(struct xdp_md *ctx)
 	if (!count)
 		return XDP_ABORTED;
 
-	if (h && h->udp.dest == bpf_htons(bpf_ntohs(want->udp.dest) + FLOOD_PORT_OFFSET)) {
+	if (word && word[at->udp + UDP_DEST] == bpf_htons(bpf_ntohs(dport) + FLOOD_PORT_OFFSET)) {
 		count->flood++;
 		return XDP_DROP;
 	}
-	if (!h || h->udp.dest != want->udp.dest) {
+	if (!word || word[at->udp + UDP_DEST] != dport) {
 		count->other++;
 		return XDP_PASS;
 	}
 
-	if (h->ip.saddr != want->ip.saddr)
+	if (!is_source_expected(at, word))
 		count->wrong_source++;
-	else if (!is_intact(h, want))
+	else if (!is_intact(at, word, ctx->data_end - ctx->data))
 		count->corrupt++;
 	else
 		count->delivered++;
 	return XDP_DROP;
 }
 
-static __always_inline void note_times(const struct headers *h, __u64 now)
+SEC("xdp")
+int sink(struct xdp_md *ctx)
 {
-	const __u16 *word = (const void *)h;
-	__u32 number = (__u16)(bpf_ntohs(h->udp.source) - first_port);
+	return count_frame(ctx, &layout4);
+}
+
+SEC("xdp")
+int sink6(struct xdp_md *ctx)
+{
+	return count_frame(ctx, &layout6);
+}
+
+static __always_inline void note_times(const __u16 *word, __u64 now)
+{
+	const struct layout *at = &layout4;
+	__u32 number = (__u16)(bpf_ntohs(word[at->udp + UDP_SOURCE]) - first_port);
 	struct flow_times *flow;
 
-	number |= (__u32)(__u16)(bpf_ntohs(word[WORD_IP_DEST]) - bpf_ntohs(header[WORD_IP_DEST]))
+	number |= (__u32)(__u16)(bpf_ntohs(word[at->dest]) - bpf_ntohs(header[at->dest]))
 		  << PORT_BITS;
 	flow = bpf_map_lookup_elem(&times, &number);
 	if (!flow)
 		return;
 	if (!flow->first)
 		flow->first = now;
-	if (!flow->fast && h->ip.tos != stack_mark)
+	if (!flow->fast && ((const __u8 *)word)[15] != stack_mark)
 		flow->fast = now;
 }
 
-/* The frame back to where it came from: swapping changes no checksum. */
-static __always_inline void turn_round(struct headers *h)
+static __always_inline void swap_words(__u16 *word, int one, int other)
 {
-	__u16 *word = (void *)h;
-	__be32 address = h->ip.saddr;
-	__be16 port = h->udp.source;
+	__u16 kept = word[one];
+
+	word[one] = word[other];
+	word[other] = kept;
+}
+
+/* The frame back to where it came from: swapping changes no checksum. */
+static __always_inline void turn_round(__u16 *word)
+{
+	const struct layout *at = &layout4;
 
 #pragma unroll
-	for (int i = 0; i < 3; i++) {
-		__u16 mac = word[i];
-
-		word[i] = word[i + 3];
-		word[i + 3] = mac;
-	}
-	h->ip.saddr = h->ip.daddr;
-	h->ip.daddr = address;
-	h->udp.source = h->udp.dest;
-	h->udp.dest = port;
+	for (int i = 0; i < 3; i++)
+		swap_words(word, i, i + 3);
+	swap_words(word, at->source - 1, at->dest - 1);
+	swap_words(word, at->source, at->dest);
+	swap_words(word, at->udp + UDP_SOURCE, at->udp + UDP_DEST);
 }
 
 SEC("xdp")
 int answer(struct xdp_md *ctx)
 {
-	const volatile struct headers *want = (const volatile void *)header;
-	struct headers *h = (struct headers *)parse(ctx);
+	__u16 *word = (__u16 *)parse(ctx, &layout4);
 	__u64 now = bpf_ktime_get_ns();
 	struct answer_counts *count;
 	__u32 zero = 0;
 
 	count = bpf_map_lookup_elem(&answers, &zero);
-	if (!h || !count || h->udp.dest != want->udp.dest)
+	if (!word || !count || word[layout4.udp + UDP_DEST] != header[layout4.udp + UDP_DEST])
 		return XDP_PASS;
 	count->answered++;
-	if (!is_mac_expected(h)) {
+	if (!is_mac_expected(word)) {
 		count->other_mac++;
 		count->other_mac_last = now;
 	}
-	note_times(h, now);
-	turn_round(h);
+	note_times(word, now);
+	turn_round(word);
 	/* XDP_TX would reach the other end of a veth only if that has an XDP program. */
 	return bpf_redirect(ctx->ingress_ifindex, 0);
 }

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/udp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,28 +25,22 @@
 #define BATCH_FRAMES 64
 #define MAX_FRAMES 1000000000
 
-struct frame {
-	struct ethhdr eth;
-	struct iphdr ip;
-	struct udphdr udp;
-	unsigned char payload[FRAME_LEN - HEADER_LEN];
-} __attribute__((packed, aligned(2)));
+/* "Simple IMIX": 7 frames of 64 bytes, 4 of 594, 1 of 1518, the FCS included. */
+#define FCS_LEN 4
+#define MIDDLE_LEN (594 - FCS_LEN)
+#define LONG_LEN (1518 - FCS_LEN)
+_Static_assert(LONG_LEN == MAX_FRAME_LEN, "the mix is cut from its longest frame");
 
-_Static_assert(sizeof(struct frame) == FRAME_LEN, "one frame, one layout");
-#define IS_WORD(field, word, half) \
-	_Static_assert(offsetof(struct frame, field) + (half) == sizeof(__u16) * (word), #word)
-IS_WORD(ip.check, WORD_IP_CHECK, 0);
-IS_WORD(ip.saddr, WORD_IP_SOURCE, sizeof(__u16));
-IS_WORD(ip.daddr, WORD_IP_DEST, sizeof(__u16));
-IS_WORD(udp.source, WORD_UDP_SOURCE, 0);
-IS_WORD(udp.dest, WORD_UDP_DEST, 0);
-IS_WORD(udp.check, WORD_UDP_CHECK, 0);
+struct frame {
+	unsigned char data[MAX_FRAME_LEN] __attribute__((aligned(2)));
+	unsigned int len;
+};
 
 struct options {
 	unsigned int ifindex;
 	unsigned int flows;
-	in_addr_t src;
-	in_addr_t dst;
+	struct address src;
+	struct address dst;
 	unsigned short sport;
 	unsigned short dport;
 	unsigned char ttl;
@@ -57,18 +52,21 @@ struct options {
 	unsigned int rate;
 	unsigned int lifetime;
 	unsigned int flood;
+	bool imix;
 };
 
 static const char usage[] =
 	"usage: gen send --dev NAME --dmac MAC --smac MAC --src ADDRESS --dst ADDRESS\n"
 	"                --sport PORT --dport PORT --flows N (--frames N | --seconds N)\n"
-	"                [--rate N] [--lifetime N] [--flood N] [--ttl N]\n"
+	"                [--rate N] [--lifetime N] [--flood N] [--ttl N] [--imix]\n"
 	"       gen sink --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --dport PORT [--ttl N]\n"
 	"       gen answer --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --sport PORT --dport PORT\n"
 	"                  --flows N [--mark TOS]\n"
-	"send: 60-byte UDP frames of N flows in turn (32768 source ports from PORT on, then the next\n"
+	"send: UDP frames of N flows in turn (32768 source ports from PORT on, then the next\n"
 	"      destination) out of a device, at a rate; each flow makes place for a new one after\n"
-	"      so many frames; between two frames so many of a flood from random sources\n"
+	"      so many frames; between two frames so many of a flood from random sources. Frames\n"
+	"      are as short as can be: 60 bytes, 62 of IPv6; or --imix: 7 of 64, 4 of 594, 1 of 1518\n"
+	"      with the FCS\n"
 	"sink: count and drop them; prints the counts for every line on stdin, ends with it\n"
 	"answer: send them back; prints the same way, and how long flows had the TOS of the stack\n";
 
@@ -91,10 +89,10 @@ static void parse_option(int opt, const char *text, struct options *opts)
 		parse_mac("--smac", text, opts->smac);
 		break;
 	case 'a':
-		opts->src = parse_address("--src", text);
+		opts->src = parse_any_address("--src", text);
 		break;
 	case 'A':
-		opts->dst = parse_address("--dst", text);
+		opts->dst = parse_any_address("--dst", text);
 		break;
 	case 'p':
 		opts->sport = (unsigned short)parse_number("--sport", text, 1, 65535);
@@ -126,6 +124,9 @@ static void parse_option(int opt, const char *text, struct options *opts)
 	case 'k':
 		opts->mark = (unsigned char)parse_number("--mark", text, 1, 255);
 		break;
+	case 'x':
+		opts->imix = true;
+		break;
 	case 'h':
 		fputs(usage, stdout);
 		exit(0);
@@ -152,6 +153,7 @@ static void parse_options(int argc, char **argv, struct options *opts)
 		{ "lifetime", required_argument, NULL, 'l' },
 		{ "flood", required_argument, NULL, 'F' },
 		{ "mark", required_argument, NULL, 'k' },
+		{ "imix", no_argument, NULL, 'x' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -159,19 +161,15 @@ static void parse_options(int argc, char **argv, struct options *opts)
 
 	while ((opt = getopt_long(argc, argv, "", longopts, NULL)) != -1)
 		parse_option(opt, optarg, opts);
-	if (!opts->ifindex || !opts->src || !opts->dst || !opts->dport)
+	if (!opts->ifindex || !opts->src.family || opts->src.family != opts->dst.family ||
+	    !opts->dport)
 		bad_usage();
 }
 
-static __u32 sum_words(const void *data, size_t len, __u32 sum)
+static __u32 sum_words(const __u16 *word, size_t words, __u32 sum)
 {
-	const unsigned char *byte = data;
-	__u16 word;
-
-	for (size_t i = 0; i + 1 < len; i += 2) {
-		memcpy(&word, byte + i, sizeof(word));
-		sum += word;
-	}
+	for (size_t i = 0; i < words; i++)
+		sum += word[i];
 	return sum;
 }
 
@@ -182,51 +180,95 @@ static __u16 fold(__u32 sum)
 	return (__u16)sum;
 }
 
-/* What no sum that all flows share may hold: low halves of addresses, and ports. */
-static struct frame without_differences(const struct frame *frame)
+static const struct layout *layout_of(const struct options *opts)
 {
-	struct frame bare = *frame;
-
-	bare.ip.saddr &= htonl(0xffff0000);
-	bare.ip.daddr &= htonl(0xffff0000);
-	bare.udp.source = bare.udp.dest = 0;
-	return bare;
+	return opts->src.family == AF_INET ? &layout4 : &layout6;
 }
 
-static __u16 sum_ip(const struct frame *frame)
+/* What all frames share: no low halves of addresses, ports and lengths. */
+static void clear_differences(const struct layout *at, __u16 *word)
 {
-	const struct frame bare = without_differences(frame);
-
-	return fold(sum_words(&bare.ip, sizeof(bare.ip), 0));
+	word[at->ip_len] = word[at->source] = word[at->dest] = 0;
+	word[at->udp + UDP_SOURCE] = word[at->udp + UDP_DEST] = word[at->udp + UDP_LEN] = 0;
 }
 
-static __u16 sum_udp(const struct frame *frame)
+/* Of an IPv4 header, which ends with the destination. */
+static __u16 sum_ip(const struct layout *at, const __u16 *header)
 {
-	const struct frame bare = without_differences(frame);
-	__u32 sum = htons(IPPROTO_UDP) + bare.udp.len;
+	__u16 word[MAX_HEADER_WORDS];
 
-	sum = sum_words(&bare.ip.saddr, 2 * sizeof(bare.ip.saddr), sum);
-	sum = sum_words(&bare.udp, sizeof(bare.udp), sum);
-	return fold(sum_words(bare.payload, sizeof(bare.payload), sum));
+	memcpy(word, header, sizeof(word));
+	clear_differences(at, word);
+	return fold(sum_words(word + 7, at->dest - 6, 0));
 }
 
-/* Without checksums: each flow has its own. */
+/* Of the pseudo header; the payload is zero. */
+static __u16 sum_udp(const struct layout *at, const __u16 *header)
+{
+	__u16 word[MAX_HEADER_WORDS];
+
+	memcpy(word, header, sizeof(word));
+	clear_differences(at, word);
+	return fold(
+		sum_words(word + at->addresses, at->dest - at->addresses + 1, htons(IPPROTO_UDP)));
+}
+
+static void build_ip4(const struct options *opts, unsigned char *data)
+{
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = sizeof(ip) / 4,
+		.frag_off = htons(0x4000), /* do not fragment, as most hosts send */
+		.ttl = opts->ttl,
+		.protocol = IPPROTO_UDP,
+	};
+
+	memcpy(&ip.saddr, opts->src.bytes, sizeof(ip.saddr));
+	memcpy(&ip.daddr, opts->dst.bytes, sizeof(ip.daddr));
+	memcpy(data, &ip, sizeof(ip));
+}
+
+static void build_ip6(const struct options *opts, unsigned char *data)
+{
+	struct ipv6hdr ip = { .version = 6, .nexthdr = IPPROTO_UDP, .hop_limit = opts->ttl };
+
+	memcpy(&ip.saddr, opts->src.bytes, sizeof(ip.saddr));
+	memcpy(&ip.daddr, opts->dst.bytes, sizeof(ip.daddr));
+	memcpy(data, &ip, sizeof(ip));
+}
+
+/* Without lengths and checksums, which the programs write; so they do a flow's source port. */
 static void build_frame(const struct options *opts, struct frame *frame)
 {
+	const struct layout *at = layout_of(opts);
+	struct ethhdr eth = { .h_proto = htons(at->ethertype) };
+	struct udphdr udp = { .dest = htons(opts->dport) };
+
 	memset(frame, 0, sizeof(*frame));
-	memcpy(frame->eth.h_dest, opts->dmac, ETH_ALEN);
-	memcpy(frame->eth.h_source, opts->smac, ETH_ALEN);
-	frame->eth.h_proto = htons(ETH_P_IP);
-	frame->ip.version = 4;
-	frame->ip.ihl = sizeof(frame->ip) / 4;
-	frame->ip.tot_len = htons(FRAME_LEN - sizeof(frame->eth));
-	frame->ip.frag_off = htons(0x4000); /* do not fragment, as most hosts send */
-	frame->ip.ttl = opts->ttl;
-	frame->ip.protocol = IPPROTO_UDP;
-	frame->ip.saddr = opts->src;
-	frame->ip.daddr = opts->dst;
-	frame->udp.dest = htons(opts->dport);
-	frame->udp.len = htons(FRAME_LEN - sizeof(frame->eth) - sizeof(frame->ip));
+	memcpy(eth.h_dest, opts->dmac, ETH_ALEN);
+	memcpy(eth.h_source, opts->smac, ETH_ALEN);
+	memcpy(frame->data, &eth, sizeof(eth));
+	if (at == &layout4)
+		build_ip4(opts, frame->data + sizeof(eth));
+	else
+		build_ip6(opts, frame->data + sizeof(eth));
+	memcpy(frame->data + sizeof(__u16) * at->udp, &udp, sizeof(udp));
+	frame->len = at == &layout4 ? SHORT_FRAME_LEN : SHORT_FRAME6_LEN;
+	if (opts->imix)
+		frame->len = MAX_FRAME_LEN;
+}
+
+/* Evenly spread over the round. */
+static void choose_lengths(const struct options *opts, struct gen_bpf *skel)
+{
+	__u16 least = layout_of(opts) == &layout4 ? SHORT_FRAME_LEN : SHORT_FRAME6_LEN;
+	const __u16 lens[MIX_FRAMES] = {
+		least, MIDDLE_LEN, least, least,    MIDDLE_LEN, least,
+		least, MIDDLE_LEN, least, LONG_LEN, MIDDLE_LEN, least,
+	};
+
+	skel->rodata->mixed = opts->imix;
+	memcpy((void *)skel->rodata->frame_lens, lens, sizeof(lens));
 }
 
 /* Load one of the programs with the frame it sends or expects. */
@@ -237,10 +279,11 @@ static struct gen_bpf *load(const struct options *opts, const struct frame *fram
 
 	if (!skel)
 		goto fail;
-	_Static_assert(sizeof(skel->rodata->header) == HEADER_LEN, "one frame, one layout");
-	memcpy(skel->rodata->header, frame, HEADER_LEN);
-	skel->rodata->ip_sum = sum_ip(frame);
-	skel->rodata->udp_sum = sum_udp(frame);
+	_Static_assert(sizeof(skel->rodata->header) == HEADER6_LEN, "one frame, one layout");
+	memcpy((void *)skel->rodata->header, frame->data, HEADER6_LEN);
+	skel->rodata->ip_sum = sum_ip(layout_of(opts), (const void *)frame->data);
+	skel->rodata->udp_sum = sum_udp(layout_of(opts), (const void *)frame->data);
+	choose_lengths(opts, skel);
 	skel->rodata->flows = opts->flows;
 	skel->rodata->first_port = opts->sport;
 	skel->rodata->out_ifindex = opts->ifindex;
@@ -329,17 +372,19 @@ static bool is_spinning(const struct options *opts)
 /* Run until the frames are sent or the time is over. */
 static int generate(const struct options *opts, struct gen_bpf *skel, struct bpf_test_run_opts *run)
 {
+	const struct bpf_program *prog = layout_of(opts) == &layout4 ? skel->progs.generate :
+								       skel->progs.generate6;
 	struct watch watch = { skel, opts->frames, pthread_self() };
 	pthread_t watcher;
 	int err;
 
 	end_by_signals(opts);
 	if (!is_spinning(opts))
-		return bpf_prog_test_run_opts(bpf_program__fd(skel->progs.generate), run);
+		return bpf_prog_test_run_opts(bpf_program__fd(prog), run);
 	if (opts->frames && pthread_create(&watcher, NULL, watch_frames, &watch))
 		return -EAGAIN;
 	do {
-		err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.generate), run);
+		err = bpf_prog_test_run_opts(bpf_program__fd(prog), run);
 	} while (!err && !over);
 	if (opts->frames)
 		pthread_join(watcher, NULL);
@@ -352,7 +397,7 @@ static int generate(const struct options *opts, struct gen_bpf *skel, struct bpf
  */
 static int run_generator(const struct options *opts, struct frame *frame, struct gen_bpf *skel)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(*frame),
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame->data, .data_size_in = frame->len,
 		    .repeat = is_spinning(opts) ? INT_MAX : (int)opts->frames,
 		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = BATCH_FRAMES);
 	double cpu = cpu_seconds();
@@ -378,7 +423,7 @@ static int send_frames(const struct options *opts)
 	if (!opts->sport || !opts->frames == !opts->seconds)
 		bad_usage();
 	build_frame(opts, &frame);
-	skel = load(opts, &frame, "generate");
+	skel = load(opts, &frame, layout_of(opts) == &layout4 ? "generate" : "generate6");
 	if (!skel)
 		return STATUS_FAILURE;
 	err = run_generator(opts, &frame, skel);
@@ -542,8 +587,8 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "send"))
 		return send_frames(&opts);
 	if (!strcmp(argv[1], "sink"))
-		return attach(&opts, "sink", print_counts);
-	if (!strcmp(argv[1], "answer"))
+		return attach(&opts, layout_of(&opts) == &layout4 ? "sink" : "sink6", print_counts);
+	if (!strcmp(argv[1], "answer") && layout_of(&opts) == &layout4)
 		return attach(&opts, "answer", print_answers);
 	bad_usage();
 }

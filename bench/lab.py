@@ -4,6 +4,7 @@
     generator             router                sink
     client0 ------------- lan0  wan0 ------------- server0
     10.0.1.2         10.0.1.1    10.0.2.1         10.0.2.2
+    fd00:1::2        fd00:1::1   fd00:2::1        fd00:2::2
 
 Every namespace name holds the pid of its run, so that what a killed run left behind can be told
 from what a live one uses. Every process is killed by the kernel when its parent dies.
@@ -31,6 +32,9 @@ CLIENT = "10.0.1.2"
 LAN = "10.0.1.1"
 WAN = "10.0.2.1"
 SERVER = "10.0.2.2"
+
+ADDRESSES = {4: (CLIENT, LAN, WAN, SERVER),
+             6: ("fd00:1::2", "fd00:1::1", "fd00:2::1", "fd00:2::2")}
 
 FLOWS = 64
 FIRST_PORT = 10000
@@ -177,9 +181,11 @@ def conntrack_sizes(entries):
 
 
 class Lab:
-    """One generator - router - sink row."""
+    """One generator - router - sink row, with addresses of one family."""
 
-    def __init__(self, tag):
+    def __init__(self, tag, family=4):
+        self.family = family
+        self.client, self.lan, self.wan, self.server = ADDRESSES[family]
         prefix = f"bpfw-b{os.getpid()}-{tag}"
         self.generator, self.router, self.sink = (f"{prefix}-{end}" for end in "grs")
 
@@ -207,27 +213,36 @@ class Lab:
     def _build(self):
         for netns in self.generator, self.router, self.sink:
             run(["ip", "netns", "add", netns])
-            self.set_sysctls(netns, {"net/ipv6/conf/all/disable_ipv6": 1,
-                                     "net/ipv6/conf/default/disable_ipv6": 1})
-        self.set_sysctls(self.router, {"net/ipv4/ip_forward": 1})
+            self._choose_family(netns)
+        self.set_sysctls(self.router, {"net/ipv4/ip_forward": 1} if self.family == 4 else
+                         {"net/ipv6/conf/all/forwarding": 1})
+        length = 24 if self.family == 4 else "64 nodad"
         self._ip(self.router,
                  f"link add lan0 type veth peer name client0 netns {self.generator}",
                  f"link add wan0 type veth peer name server0 netns {self.sink}",
-                 f"addr add {LAN}/24 dev lan0", f"addr add {WAN}/24 dev wan0",
+                 f"addr add {self.lan}/{length} dev lan0", f"addr add {self.wan}/{length} dev wan0",
                  "link set lan0 up", "link set wan0 up")
-        self._ip(self.generator, f"addr add {CLIENT}/24 dev client0", "link set client0 up",
-                 f"route add default via {LAN}")
-        self._ip(self.sink, f"addr add {SERVER}/24 dev server0", "link set server0 up",
-                 f"route add default via {WAN}")
+        self._ip(self.generator, f"addr add {self.client}/{length} dev client0",
+                 "link set client0 up", f"route add default via {self.lan}")
+        self._ip(self.sink, f"addr add {self.server}/{length} dev server0", "link set server0 up",
+                 f"route add default via {self.wan}")
         self._set_neighbours()
 
+    def _choose_family(self, netns):
+        """IPv6 only where it is measured, and then without link-local addresses and what the
+        kernel says by them of itself."""
+        wanted = ({"disable_ipv6": 1} if self.family == 4 else
+                  {"disable_ipv6": 0, "addr_gen_mode": 1, "accept_ra": 0})
+        self.set_sysctls(netns, {f"net/ipv6/conf/{scope}/{name}": value
+                                 for scope in ("all", "default") for name, value in wanted.items()})
+
     def _set_neighbours(self):
-        """Static ones: while the sink or the generator owns an end, nobody answers ARP there."""
+        """Static ones: while the sink or the generator owns an end, nobody answers there."""
         for netns, device, address, owner, its_device in (
-                (self.generator, "client0", LAN, self.router, "lan0"),
-                (self.router, "lan0", CLIENT, self.generator, "client0"),
-                (self.router, "wan0", SERVER, self.sink, "server0"),
-                (self.sink, "server0", WAN, self.router, "wan0")):
+                (self.generator, "client0", self.lan, self.router, "lan0"),
+                (self.router, "lan0", self.client, self.generator, "client0"),
+                (self.router, "wan0", self.server, self.sink, "server0"),
+                (self.sink, "server0", self.wan, self.router, "wan0")):
             self._ip(netns, f"neigh replace {address} lladdr {self.mac(owner, its_device)} "
                             f"dev {device} nud permanent")
 
@@ -264,10 +279,14 @@ class Lab:
         """Another next hop on wan0, which the sink's end knows by its MAC address only."""
         self._ip(self.router, f"neigh replace {address} lladdr {mac} dev wan0 nud permanent")
 
-    def masquerade(self, count_stack, mark_stack=False):
-        """nft masquerade on wan0. What the stack forwards there is counted, or marked with a DSCP,
-        only where asked for: a rule in the forward hook would make the stack look slower than it
-        is."""
+    @property
+    def _table(self):
+        return f"{'ip' if self.family == 4 else 'ip6'} bench"
+
+    def masquerade(self, count_stack, mark_stack=False, ruleset=None):
+        """nft masquerade on wan0, by one rule or by those of a file. What the stack forwards there
+        is counted, or marked with a DSCP, only where asked for: a rule in the forward hook would
+        make the stack look slower than it is."""
         mark = "ip dscp set cs1" if mark_stack else ""
         count = f"""
             counter stack {{ }}
@@ -275,25 +294,27 @@ class Lab:
                 type filter hook forward priority filter
                 oifname "wan0" counter name stack {mark}
             }}""" if count_stack or mark_stack else ""
-        run(inside(self.router, ["nft", "-f", "-"]), f"""
-            table ip bench {{
-                chain postrouting {{
-                    type nat hook postrouting priority srcnat
-                    oifname "wan0" masquerade
-                }}{count}
-            }}""")
+        masquerade = "" if ruleset else """
+            chain postrouting {
+                type nat hook postrouting priority srcnat
+                oifname "wan0" masquerade
+            }"""
+        if ruleset:
+            run(inside(self.router, ["nft", "-f", ruleset]))
+        run(inside(self.router, ["nft", "-f", "-"]),
+            f"table {self._table} {{{masquerade}{count}\n}}")
         # Generated frames lack the checksum verdict that a NIC would give them, and the stack
         # must not pay for that.
         self.set_sysctls(self.router, {"net/netfilter/nf_conntrack_checksum": 0})
 
     def stack_counter(self):
         """(packets, bytes) that the stack forwarded to wan0."""
-        said = run(inside(self.router, ["nft", "-j", "list", "counter", "ip", "bench", "stack"]))
+        said = run(inside(self.router, ["nft", "-j", "list", "counter", *self._table.split(),
+                                         "stack"]))
         for item in json.loads(said)["nftables"]:
             if "counter" in item:
                 return item["counter"]["packets"], item["counter"]["bytes"]
         raise BenchError("nft does not list the counter of the forward hook")
-
 
     def follow_many_flows(self, timeout):
         """Conntrack's timeout of UDP, and a route to where many flows go."""
@@ -386,18 +407,19 @@ class Conversation:
     """Real UDP sockets at both ends of the flows: gives conntrack replies to see."""
 
     def __init__(self, lab):
-        self.clients = {}
+        self.lab, self.clients = lab, {}
         with contextlib.ExitStack() as opened:
             with entered(lab.sink):
-                self.server = opened.enter_context(self._socket(SERVER, SERVER_PORT))
+                self.server = opened.enter_context(self._socket(lab.server, SERVER_PORT))
             with entered(lab.generator):
                 for port in range(FIRST_PORT, FIRST_PORT + FLOWS):
-                    self.clients[port] = opened.enter_context(self._socket(CLIENT, port))
+                    self.clients[port] = opened.enter_context(self._socket(lab.client, port))
             self._opened = opened.pop_all()
 
     @staticmethod
     def _socket(address, port):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.settimeout(1.0)
         sock.bind((address, port))
         return sock
@@ -413,9 +435,9 @@ class Conversation:
         for port, client in self.clients.items():
             text = f"flow {port}".encode()
             try:
-                client.sendto(text, (SERVER, SERVER_PORT))
+                client.sendto(text, (self.lab.server, SERVER_PORT))
                 heard, source = self.server.recvfrom(64)
-                if heard != text or source[0] != WAN:
+                if heard != text or source[0] != self.lab.wan:
                     raise BenchError(f"flow {port}: the server got {heard!r} from {source[0]}")
                 self.server.sendto(text, source)
                 if client.recv(64) != text:
@@ -558,12 +580,12 @@ class Bpfw:
         """Packets so far of every flow of the benchmark that is offloaded, by its port.
 
         A flow counts only with its NAT: source rewritten to the router's address, to wan0."""
-        packets = {}
+        packets, lab = {}, self.lab
         for flow in self._query("flows")["flows"]:
             seen = (flow["protocol"], flow["src"], flow["dst"], flow["dport"], flow["ingress"])
             sent = (flow["action"], flow["nat_src"], flow["nat_dst"], flow["egress"])
-            if seen == ("udp", CLIENT, SERVER, SERVER_PORT, "lan0") and \
-                    sent == ("forward", WAN, SERVER, "wan0"):
+            if seen == ("udp", lab.client, lab.server, SERVER_PORT, "lan0") and \
+                    sent == ("forward", lab.wan, lab.server, "wan0"):
                 packets[flow["sport"]] = flow["packets"]
         ours = range(FIRST_PORT, FIRST_PORT + FLOWS)
         return {port: packets[port] for port in ours if port in packets}

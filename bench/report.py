@@ -6,9 +6,6 @@ import statistics
 
 SAMPLE_FIELDS = ["case", "round", "rate_pps", "sent", "delivered", "loss", "cost_ns",
                  "gbit_per_s", "retransmits", "fast_share", "cpu_share", "tries", "seconds"]
-SUMMARIZED = ["rate_pps", "loss", "cost_ns", "gbit_per_s", "retransmits", "fast_share",
-              "cpu_share"]
-SUMMARY_FIELDS = ["case", "quantity", "samples", "q1", "median", "q3", "min", "max"]
 
 
 class Spread:
@@ -70,23 +67,19 @@ class Results:
     def difference(self, quantity, case, other):
         return spread(a - b for a, b in self.pairs(quantity, case, other))
 
-    def write_csv(self, directory):
-        with open(f"{directory}/samples.csv", "w", newline="", encoding="utf-8") as file:
+    def map(self, case, quantity, change):
+        """The spread of what a function makes of each sample."""
+        return spread(change(sample[quantity]) for sample in self.samples.get(case, {}).values()
+                      if sample.get(quantity))
+
+    def write_samples(self, path):
+        with open(path, "w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, SAMPLE_FIELDS)
             table.writeheader()
             for case, rounds in self.samples.items():
                 for number, sample in sorted(rounds.items()):
                     rounded = {name: shorten(value) for name, value in sample.items()}
                     table.writerow({"case": case, "round": number, **rounded})
-        with open(f"{directory}/summary.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(SUMMARY_FIELDS)
-            for case in self.samples:
-                for quantity in SUMMARIZED:
-                    of = self.spread(case, quantity)
-                    if of:
-                        numbers = of.q1, of.median, of.q3, of.values[0], of.values[-1]
-                        table.writerow([case, quantity, len(of.values), *map(shorten, numbers)])
 
 
 def shorten(value):
@@ -107,28 +100,28 @@ def percent(of, digits):
     return f"{100 * of.median:.{digits}f} %" if of else "-"
 
 
-def udp_row(results, case):
+def udp_row(results, case, stack):
     rate = results.spread(case, "rate_pps")
     mpps = Spread([value / 1e6 for value in rate.values])
     is_base = case == "generator"
     return [case, mpps.text(3), percent(results.spread(case, "loss"), 2),
             "-" if is_base else text(results.spread(case, "cost_ns"), 0),
             "-" if is_base else text(results.ratio("rate_pps", case, "redirect"), 2),
-            "-" if is_base else text(cheaper(results, case), 1),
+            "-" if is_base else text(cheaper(results, case, stack), 1),
             percent(results.spread(case, "fast_share"), 2)]
 
 
-def cheaper(results, case):
+def cheaper(results, case, stack="kernel-masq"):
     """How many times cheaper than the stack with masquerade a packet is."""
-    return results.ratio("cost_ns", "kernel-masq", case)
+    return results.ratio("cost_ns", stack, case)
 
 
-def print_udp(results, cases):
-    print("\n64 flows of 60-byte UDP; median [quartiles]. A packet's cost is its time less that of "
+def print_udp(results, cases, title, stack):
+    print(f"\n{title}; median [quartiles]. A packet's cost is its time less that of "
           "the generator alone.\n")
     rows = [["case", "Mpps delivered", "lost", "ns/packet", "of redirect's rate",
-             "cheaper than kernel-masq", "fast path"]]
-    rows += [udp_row(results, case) for case in cases if case in results.samples]
+             f"cheaper than {stack}", "fast path"]]
+    rows += [udp_row(results, case, stack) for case in cases if case in results.samples]
     print_table(rows)
 
 
