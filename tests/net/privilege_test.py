@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 
-from netlab import Skip, TcpFlow, UdpFlow, equal, expect, main, test
+from netlab import Skip, TcpFlow, UdpFlow, attachments, binary, equal, expect, main, test
+from netlab import wait_until
 from netlab.bpfw import ROOT
 from netlab.lab import run
 
@@ -30,10 +31,18 @@ def wanted():
     return {CAP_BPF, CAP_NET_ADMIN} | pppoe
 
 
-def is_sanitized(bpfw):
+def is_sanitized(program):
     """The filter of system calls is not for builds with sanitizers."""
-    with open(f"/proc/{bpfw.process.pid}/exe", "rb") as file:
+    with open(program, "rb") as file:
         return b"AddressSanitizer" in file.read()
+
+
+def take_filtering_build():
+    """For the rest of this test, which has a process of its own."""
+    if is_sanitized(binary()):
+        os.environ["BPFW"] = os.path.join(ROOT, "build", "bpfw")
+        if not os.path.exists(binary()):
+            raise Skip("there is no build/bpfw, and that with sanitizers filters no system calls")
 
 
 @test("tc", "xdp")
@@ -45,15 +54,35 @@ def kept_capabilities(context, hook):
     for kind in ("CapInh", "CapAmb"):
         equal(capabilities(bpfw, kind), set(), kind)
     equal(status(bpfw)["NoNewPrivs"], "1", "NoNewPrivs")
-    if not is_sanitized(bpfw):
+    if not is_sanitized(f"/proc/{bpfw.process.pid}/exe"):
         equal(status(bpfw)["Seccomp"], "2", "Seccomp")
     for kind in (TcpFlow, UdpFlow):
         with kind(lab) as flow:
             flow.wait_offloaded(bpfw)
 
 
+@test("tc", "xdp")
+def works_behind_the_filter(context, hook):
+    """What the daemon does while it runs, from learning a flow to the end."""
+    take_filtering_build()
+    lab = context.lab(hook)
+    bpfw = context.running(lab, hook)
+    equal(status(bpfw)["Seccomp"], "2", "Seccomp")
+    for family in (4, 6):
+        for kind in (TcpFlow, UdpFlow):
+            with kind(lab, family) as flow:
+                flow.wait_offloaded(bpfw)
+                flow.exchange(100_000 if kind is TcpFlow else 100)
+    bpfw.send_signal(signal.SIGHUP)
+    lab.router.ip("link set wan0 down", "link set wan0 up")
+    with TcpFlow(lab, 4) as flow:
+        flow.wait_offloaded(bpfw)
+    bpfw.stop(signal.SIGTERM)
+
+
 @test()
 def switched_off(context):
+    take_filtering_build()
     lab = context.lab("tc")
     bpfw = context.running(lab, "tc", args=("--no-sandbox",))
     with open("/proc/self/status", encoding="ascii") as file:
@@ -71,6 +100,23 @@ def forbidden_calls_end_it(_context):
     done = run([program], check=False, env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="STDOUT"))
     said = done.stdout + done.stderr
     expect(done.returncode == 0 and "PASSED  ] 5" in said, said)
+
+
+@test("tc", "xdp")
+def forbidden_call_ends_the_daemon(context, hook):
+    """strace puts a call that is not allowed, and harmless, in the place of the next wait."""
+    if not shutil.which("strace"):
+        raise Skip("no strace here")
+    take_filtering_build()
+    lab = context.lab(hook)
+    bpfw = context.running(lab, hook)
+    expect(attachments(lab.router), "nothing is attached")
+    waiting = "?epoll_wait,epoll_pwait"
+    traced = run(["strace", "-p", str(bpfw.process.pid), "-e", f"trace={waiting}",
+                  "-e", f"inject={waiting}:retval=0:syscall=getuid"], check=False)
+    expect(wait_until(lambda: not bpfw.alive()), f"it goes on: {traced.stderr}")
+    equal(bpfw.process.returncode, -signal.SIGSYS, f"exit status; {traced.stderr}")
+    equal(attachments(lab.router), [], "what is left attached")
 
 
 @test("tc", "xdp")
