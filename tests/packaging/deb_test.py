@@ -104,6 +104,29 @@ def same_tree_same_bytes(context):
     equal(first.read_bytes() == second.read_bytes(), True, "two packages are the same")
 
 
+def check_make_install(root, words, where):
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PREFIX", "DESTDIR")}
+    make = ["make", "-C", ROOT, f"DESTDIR={root}", *words]
+    succeed(*make, "install", env=environment)
+    seen = {str(path.relative_to(root)): stat.S_IMODE(path.stat().st_mode)
+            for path in root.rglob("*") if path.is_file()}
+    equal(seen, {f"{where}/sbin/bpfw": 0o755, f"{where}/share/man/man8/bpfw.8": 0o644}, "files")
+    equal((root / where / "sbin/bpfw").read_bytes() == BINARY.read_bytes(), True,
+          "the program is the one that was built")
+    succeed(*make, "uninstall", env=environment)
+    equal([str(path) for path in root.rglob("*") if path.is_file()], [], "what is left")
+
+
+@test()
+def make_install_and_uninstall(context):
+    """The form for who packs it otherwise: into DESTDIR, below PREFIX."""
+    if not BINARY.exists():
+        raise Skip("there is no build/bpfw")
+    check_make_install(scratch(context) / "root", [], "usr/local")
+    check_make_install(scratch(context) / "root", ["PREFIX=/usr"], "usr")
+
+
 class Root:
     """A root directory for dpkg, with a shell for the maintainer's scripts and a systemctl that
     writes down what it is asked for."""
