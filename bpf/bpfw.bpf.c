@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* bpfw's entry points: one walk for all of them. The maps are in maps.h. */
+#include "spread.h"
 #include "walk.h"
 
 SEC("xdp")
@@ -24,6 +25,23 @@ int bpfw_xdp_dsa(struct xdp_md *ctx)
 	};
 
 	return walk(&p);
+}
+
+/*
+ * --cpus: attached in place of those above, which then are loaded as programs of the CPU map
+ * (BPF_XDP_CPUMAP, Linux 5.9) and see the frame on the CPU that was chosen. There ctx says where
+ * it was received, as here: the frame carries its device.
+ */
+SEC("xdp")
+int bpfw_spread(struct xdp_md *ctx)
+{
+	struct packet p = {
+		.xdp = ctx,
+		.switched = spread_switched != 0,
+		.ingress = ctx->ingress_ifindex,
+	};
+
+	return spread(&p);
 }
 
 /* tcx/ingress loads on kernels without tcx too, where clsact takes it. */

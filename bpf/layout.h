@@ -245,6 +245,9 @@ struct bpfw_port {
 	__u32 macs;
 };
 
+/* CPUs that flows can be spread over (--cpus), a power of two. */
+#define SPREAD_CPUS 64
+
 /* Why the daemon is woken. */
 enum signal_kind {
 	SIGNAL_CANDIDATE, /* a tuple worth a look */

@@ -412,7 +412,10 @@ static void keep_fixed(struct options *options, const struct options *old)
 {
 	if (options->max_flows != old->max_flows)
 		log_warn("--max-flows stays at %u until bpfw is started again", old->max_flows);
+	if (memcmp(&options->cpus, &old->cpus, sizeof(options->cpus)))
+		log_warn("--cpus stays as it is until bpfw is started again");
 	options->max_flows = old->max_flows;
+	options->cpus = old->cpus;
 	options->no_sandbox = old->no_sandbox;
 }
 
@@ -634,6 +637,7 @@ static int load(struct daemon *daemon)
 		.want_xdp = ports_want_xdp(&daemon->ports),
 		.want_tc = ports_want_tc(&daemon->ports),
 		.switched = daemon->ports.plan.switched,
+		.cpus = &daemon->options.cpus,
 	};
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 
@@ -684,6 +688,7 @@ static int start(struct daemon *daemon)
 {
 	int err = check_capabilities();
 
+	err = err ? err : cpus_check(&daemon->options.cpus);
 	err = err ? err : open_kernel(daemon);
 	err = err ? err : load(daemon);
 	err = err ? err : start_flows(daemon);

@@ -18,6 +18,12 @@
 /* A FIN or RST is not judged by an acknowledgement that is so much older than its flow. */
 #define CONTROL_STALE_S 5
 
+/*
+ * Frames that may wait for a CPU, in the memory of the device they came by: a few polls of a
+ * NIC, and 2 ms at a million frames a second. What finds the queue full is dropped.
+ */
+#define CPU_QUEUE 2048
+
 /* Attempts to read the monotonic clock and jiffies at the same time. */
 #define CLOCK_READINGS 10
 
@@ -52,6 +58,37 @@ static bool has_wide_access(void)
 #endif
 }
 
+static struct bpf_program *walk_program(const struct bpfw_bpf *skeleton, bool switched)
+{
+	return switched ? skeleton->progs.bpfw_xdp_dsa : skeleton->progs.bpfw_xdp;
+}
+
+/*
+ * The walk is either attached to devices or run by the CPU map, behind a program that chooses the
+ * CPU: the same code, loaded for another attach point.
+ */
+static void configure_spread(struct bpfw_bpf *skeleton, const struct datapath_config *config)
+{
+	const struct cpus *cpus = config->cpus;
+	bool used = config->want_xdp && cpus && cpus->count;
+	uint32_t highest = 0;
+
+	bpf_program__set_autoload(skeleton->progs.bpfw_spread, used);
+	bpf_map__set_autocreate(skeleton->maps.cpus, used);
+	if (!used)
+		return;
+	for (size_t i = 0; i < cpus->count; i++) {
+		skeleton->rodata->spread_cpu[i] = cpus->cpu[i];
+		if (cpus->cpu[i] > highest)
+			highest = cpus->cpu[i];
+	}
+	skeleton->rodata->spread_switched = config->switched;
+	skeleton->rodata->spread_count = (uint32_t)cpus->count;
+	bpf_map__set_max_entries(skeleton->maps.cpus, highest + 1);
+	bpf_program__set_expected_attach_type(walk_program(skeleton, config->switched),
+					      BPF_XDP_CPUMAP);
+}
+
 static int configure(struct datapath *datapath, const struct datapath_config *config)
 {
 	struct bpfw_bpf *skeleton = datapath->skeleton;
@@ -78,6 +115,7 @@ static int configure(struct datapath *datapath, const struct datapath_config *co
 	bpf_map__set_max_entries(skeleton->maps.flows, datapath->map.slots);
 	bpf_map__set_max_entries(skeleton->maps.flow_index, datapath->map.set_mask + 1);
 	bpf_map__set_max_entries(skeleton->maps.candidates, config->candidate_sets);
+	configure_spread(skeleton, config);
 	return 0;
 }
 
@@ -135,6 +173,33 @@ static int map_arrays(struct datapath *datapath, const struct datapath_config *c
 	return datapath->counters ? map_flows(datapath) : -errno;
 }
 
+static bool spreads(const struct bpfw_bpf *skeleton)
+{
+	return bpf_program__autoload(skeleton->progs.bpfw_spread);
+}
+
+/* Each CPU's entry is a thread of the kernel's there, which runs the walk. */
+static int start_cpus(const struct datapath *datapath, const struct datapath_config *config)
+{
+	const struct bpfw_bpf *skeleton = datapath->skeleton;
+	const struct bpf_cpumap_val value = {
+		.qsize = CPU_QUEUE,
+		.bpf_prog.fd = bpf_program__fd(walk_program(skeleton, config->switched)),
+	};
+
+	for (size_t i = 0; spreads(skeleton) && i < config->cpus->count; i++) {
+		int err = bpf_map_update_elem(bpf_map__fd(skeleton->maps.cpus),
+					      &config->cpus->cpu[i], &value, BPF_ANY);
+
+		if (!err)
+			continue;
+		log_error("--cpus: CPU %u cannot be used: %s", config->cpus->cpu[i],
+			  strerror(-err));
+		return err;
+	}
+	return 0;
+}
+
 /* One reading of both clocks, by running a program that looks at jiffies. Returns its error. */
 static int read_clocks_once(struct datapath *datapath)
 {
@@ -162,6 +227,15 @@ static int read_clock(struct datapath *datapath)
 	return err;
 }
 
+static int load_and_map(struct datapath *datapath, const struct datapath_config *config)
+{
+	int err = configure(datapath, config);
+
+	err = err ? err : bpfw_bpf__load(datapath->skeleton);
+	err = err ? err : map_arrays(datapath, config);
+	return err ? err : read_clock(datapath);
+}
+
 int datapath_load(struct datapath *datapath, const struct datapath_config *config)
 {
 	int err;
@@ -171,23 +245,16 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 	datapath->skeleton = bpfw_bpf__open();
 	if (!datapath->skeleton)
 		return -errno;
-	err = configure(datapath, config);
+	err = load_and_map(datapath, config);
 	if (!err)
-		err = bpfw_bpf__load(datapath->skeleton);
-	if (!err)
-		err = map_arrays(datapath, config);
-	if (!err)
-		err = read_clock(datapath);
-	if (err) {
-		log_error("cannot load the BPF programs: %s; %s", strerror(-err),
-			  err == -EPERM || err == -EACCES ?
-				  "the kernel does not allow it (capabilities, lockdown), or its "
-				  "verifier refused: see --log-level debug" :
-				  "a kernel from 5.10 on with CONFIG_BPF_SYSCALL is needed; "
-				  "--log-level debug says more");
-		return err;
-	}
-	return 0;
+		return start_cpus(datapath, config);
+	log_error("cannot load the BPF programs: %s; %s", strerror(-err),
+		  err == -EPERM || err == -EACCES ?
+			  "the kernel does not allow it (capabilities, lockdown), or its "
+			  "verifier refused: see --log-level debug" :
+			  "a kernel from 5.10 on with CONFIG_BPF_SYSCALL is needed; "
+			  "--log-level debug says more");
+	return err;
 }
 
 void datapath_unload(struct datapath *datapath)
@@ -212,10 +279,10 @@ void datapath_unload(struct datapath *datapath)
 int datapath_xdp_fd(const struct datapath *datapath)
 {
 	const struct bpfw_bpf *skeleton = datapath->skeleton;
+	bool switched = bpf_program__autoload(skeleton->progs.bpfw_xdp_dsa);
 
-	return bpf_program__fd(bpf_program__autoload(skeleton->progs.bpfw_xdp_dsa) ?
-				       skeleton->progs.bpfw_xdp_dsa :
-				       skeleton->progs.bpfw_xdp);
+	return bpf_program__fd(spreads(skeleton) ? skeleton->progs.bpfw_spread :
+						   walk_program(skeleton, switched));
 }
 
 int datapath_tc_fd(const struct datapath *datapath, bool bare)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "cpus.h"
 #include "offload_map.h"
 #include "tuple.h"
 
@@ -19,7 +20,8 @@ struct datapath_config {
 	bool detect_partial;     /* see maps.h */
 	bool want_xdp;           /* which programs to load: a kernel may lack a type */
 	bool want_tc;
-	bool switched; /* XDP may be attached to the conduit of a DSA switch */
+	bool switched;           /* XDP may be attached to the conduit of a DSA switch */
+	const struct cpus *cpus; /* XDP: to spread flows over; NULL or empty: none */
 };
 
 struct bpfw_bpf;

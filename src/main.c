@@ -25,6 +25,7 @@ static void print_usage(FILE *to)
 	      "                       repeat, or separate by commas; auto: all that can forward\n"
 	      "  --hook HOOK          tc, xdp, xdpgeneric or auto (XDP native, else TC; default)\n"
 	      "  --rxvlan-off         switch hardware VLAN stripping off where XDP is to be used\n"
+	      "  --cpus LIST          at XDP: spread flows over these CPUs, such as 0-3 or 1,3\n"
 	      "  --exclude CIDR       flows from or to these addresses stay in the stack; repeat\n"
 	      "  --exclude-mark V[/M] flows with this conntrack mark stay in the stack\n"
 	      "  --only PROTOCOL      tcp or udp: flows of the other one stay in the stack\n"

@@ -254,10 +254,56 @@ static int parse_only(struct options *options, const char *word, char *error)
 	return 0;
 }
 
+/* ---- CPUs ------------------------------------------------------------------- */
+
+static int parse_cpus(struct options *options, const char *word, char *error)
+{
+	switch (cpus_parse(&options->cpus, word)) {
+	case 0:
+		return 0;
+	case -EEXIST:
+		snprintf(error, OPTIONS_ERROR, "--cpus: a CPU is named twice in '%.60s'", word);
+		return -EINVAL;
+	case -E2BIG:
+		snprintf(error, OPTIONS_ERROR, "--cpus: more than %d CPUs", SPREAD_CPUS);
+		return -EINVAL;
+	default:
+		snprintf(error, OPTIONS_ERROR,
+			 "--cpus takes a list of CPUs such as 0-3 or 1,3, not '%.60s'", word);
+		return -EINVAL;
+	}
+}
+
+/* Spreading is native XDP's. With hook auto a port may turn out to be one for TC: see plan.c. */
+static int check_cpus(const struct options *options, char *error)
+{
+	bool native = false;
+
+	if (!options->cpus.count)
+		return 0;
+	for (size_t i = 0; i < options->interfaces; i++) {
+		enum hook hook = options->interface[i].hook;
+
+		native |= hook == HOOK_XDP || hook == HOOK_AUTO;
+		if (hook != HOOK_XDPGENERIC)
+			continue;
+		snprintf(error, OPTIONS_ERROR,
+			 "--cpus goes with native XDP, not with xdpgeneric: use hook xdp or auto");
+		return -EINVAL;
+	}
+	if (native || !options->interfaces)
+		return 0;
+	snprintf(error, OPTIONS_ERROR,
+		 "--cpus spreads what XDP receives, not with hook tc: use xdp or auto, or the "
+		 "kernel's RPS (/sys/class/net/NAME/queues/rx-0/rps_cpus)");
+	return -EINVAL;
+}
+
 /* ---- All options ------------------------------------------------------------ */
 
 enum option_id {
 	OPTION_CONFIG = 256,
+	OPTION_CPUS,
 	OPTION_DRY_RUN,
 	OPTION_EXCLUDE,
 	OPTION_EXCLUDE_MARK,
@@ -277,6 +323,7 @@ enum option_id {
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPTION_CONFIG },
+	{ "cpus", required_argument, NULL, OPTION_CPUS },
 	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
 	{ "exclude", required_argument, NULL, OPTION_EXCLUDE },
 	{ "exclude-mark", required_argument, NULL, OPTION_EXCLUDE_MARK },
@@ -345,6 +392,8 @@ static int parse_option(struct options *options, struct parse *parse, int id, ch
 	switch (id) {
 	case OPTION_CONFIG:
 		return 0; /* has been read by now */
+	case OPTION_CPUS:
+		return parse_cpus(options, optarg, error);
 	case OPTION_EXCLUDE:
 		return add_exclude(options, optarg, error);
 	case OPTION_EXCLUDE_MARK:
@@ -501,7 +550,7 @@ static int check_options(struct options *options, const struct parse *parse, cha
 	for (size_t i = 0; i < options->interfaces; i++)
 		options->interface[i].hook = parse->hooks[i] < 0 ? parse->hook :
 								   (enum hook)parse->hooks[i];
-	if (check_automatic(options, error))
+	if (check_automatic(options, error) || check_cpus(options, error))
 		return -EINVAL;
 	if (options->json && !options->dry_run) {
 		snprintf(error, OPTIONS_ERROR,

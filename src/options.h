@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpus.h"
 #include "tuple.h"
 
 enum hook {
@@ -43,6 +44,7 @@ struct options {
 	uint32_t exclude_mask; /* 0: no mark is excluded */
 	uint8_t only_protocol; /* IPPROTO_TCP or IPPROTO_UDP, 0 for both */
 	bool rxvlan_off;       /* hardware may be told to leave VLAN tags in frames for XDP */
+	struct cpus cpus;      /* that flows are spread over, none: the CPU that receives */
 	bool no_sandbox;       /* keep all privileges, for debugging */
 	bool dry_run;
 	bool json;

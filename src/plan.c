@@ -542,7 +542,39 @@ static uint8_t mode_to_try(const struct plan *plan, enum hook hook)
 	}
 }
 
+/* Behind what is noted already. */
+__attribute__((format(printf, 2, 3))) static void add_note(struct bpfw_plan_row *row,
+							   const char *format, ...)
+{
+	size_t len = strlen(row->note);
+	va_list args;
+
+	if (len)
+		len += (size_t)snprintf(row->note + len, sizeof(row->note) - len, "; ");
+	if (len >= sizeof(row->note))
+		return;
+	va_start(args, format);
+	vsnprintf(row->note + len, sizeof(row->note) - len, format, args);
+	va_end(args);
+}
+
 /* What is known only when every port is: hooks, and whose word on them counts. */
+static void note_port(const struct plan *plan, const struct plan_port *port,
+		      struct bpfw_plan_row *row)
+{
+	if (row->note[0])
+		return;
+	if (strcmp(port->interface, row->interface))
+		add_note(row, "the port of '%s' too", port->interface);
+	else if (port->tags_from_peer && row->hook == PLAN_HOOK_XDP)
+		add_note(row,
+			 "XDP sees tags if the peer writes them: 'ethtool -K PEER txvlan off'");
+	else if (port->strips_vlans && row->hook == PLAN_HOOK_XDP)
+		add_note(row, "hardware VLAN stripping is switched off");
+	else if (port->hook == HOOK_AUTO && plan->auto_is_tc)
+		add_note(row, "TC, as for all: one cannot do XDP");
+}
+
 static void finish_row(const struct plan *plan, struct bpfw_plan_row *row)
 {
 	const struct plan_port *port = plan_find_port(plan, row->port);
@@ -551,17 +583,13 @@ static void finish_row(const struct plan *plan, struct bpfw_plan_row *row)
 		return;
 	row->mode = mode_to_try(plan, port->hook);
 	row->hook = row->mode == PLAN_TC ? PLAN_HOOK_TC : PLAN_HOOK_XDP;
-	if (row->note[0])
+	note_port(plan, port, row);
+	if (!plan->cpus[0])
 		return;
-	if (strcmp(port->interface, row->interface))
-		snprintf(row->note, sizeof(row->note), "the port of '%s' too", port->interface);
-	else if (port->tags_from_peer && row->hook == PLAN_HOOK_XDP)
-		snprintf(row->note, sizeof(row->note),
-			 "XDP sees tags if the peer writes them: 'ethtool -K PEER txvlan off'");
-	else if (port->strips_vlans && row->hook == PLAN_HOOK_XDP)
-		snprintf(row->note, sizeof(row->note), "hardware VLAN stripping is switched off");
-	else if (port->hook == HOOK_AUTO && plan->auto_is_tc)
-		snprintf(row->note, sizeof(row->note), "TC, as for all: one cannot do XDP");
+	if (row->hook == PLAN_HOOK_XDP)
+		add_note(row, "flows spread over CPUs %s", plan->cpus);
+	else
+		add_note(row, "--cpus is for XDP only, see RPS");
 }
 
 void plan_make(struct plan *plan, const struct options *options, const struct links *links,
@@ -579,6 +607,7 @@ void plan_make(struct plan *plan, const struct options *options, const struct li
 	memset(plan, 0, sizeof(*plan));
 	plan->auto_is_tc = auto_is_tc;
 	plan->only_wires = true;
+	cpus_print(&options->cpus, plan->cpus);
 	if (options->automatic)
 		plan_automatic(&walk);
 	else

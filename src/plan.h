@@ -45,12 +45,13 @@ struct plan {
 	size_t rows;
 	struct plan_port port[MAX_PORTS];
 	size_t ports;
-	size_t existing; /* named interfaces that exist */
-	size_t waiting;  /* rows that may get a port later */
-	bool auto_is_tc; /* an automatic port cannot do XDP: all of them go to TC */
-	bool truncated;  /* there was more than fits */
-	bool switched;   /* there are conduits of switches among the ports */
-	bool only_wires; /* all ports are hardware, and will be as long as they exist */
+	size_t existing;      /* named interfaces that exist */
+	size_t waiting;       /* rows that may get a port later */
+	bool auto_is_tc;      /* an automatic port cannot do XDP: all of them go to TC */
+	bool truncated;       /* there was more than fits */
+	bool switched;        /* there are conduits of switches among the ports */
+	char cpus[CPUS_TEXT]; /* that flows are spread over at XDP, empty: none */
+	bool only_wires;      /* all ports are hardware, and will be as long as they exist */
 };
 
 /*

@@ -522,6 +522,15 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 	}
 }
 
+static void warn_of_no_spread(const struct ports *ports, const struct port *port)
+{
+	if (!ports->options->cpus.count || port->mode == ATTACH_XDP)
+		return;
+	log_warn("interface '%s' is attached at %s: --cpus does nothing there; the kernel's RPS "
+		 "spreads packets over CPUs (/sys/class/net/%s/queues/rx-0/rps_cpus)",
+		 port->name, attach_mode_name(port->mode), port->name);
+}
+
 static void warn_of_silent_veth(const struct port *port, const struct link *link)
 {
 	if (!link || port->mode != ATTACH_XDP || !port_hides_xdp_target(NULL, link))
@@ -540,6 +549,7 @@ static void prime_target(const struct ports *ports, const struct port *port,
 
 	log_info("interface '%s': attached at %s", port->name, attach_mode_name(port->mode));
 	warn_of_silent_veth(port, link);
+	warn_of_no_spread(ports, port);
 	for (size_t i = 0; link && i < ports->count; i++)
 		port_can_redirect(ports, &ports->port[i], link, datapath);
 }

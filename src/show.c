@@ -540,6 +540,7 @@ int show_dry_run(const struct options *options)
 		plan_make(&plan, options, &links, &sessions, &probes, false);
 		print_plan(plan.row, plan.rows, options->json);
 		err = plan_check(&plan, options);
+		err = err ? err : cpus_check(&options->cpus);
 	}
 	links_free(&links);
 	rtnl_close(&rtnl);

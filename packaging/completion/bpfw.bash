@@ -38,6 +38,7 @@ _bpfw() {
 		compopt -o filenames 2>/dev/null
 		found=$(compgen -f -- "$word")
 		;;
+	--cpus) found=$(compgen -W "$(cat /sys/devices/system/cpu/online)" -- "$word") ;;
 	--exclude | --exclude-mark | --max-flows | --tcp-idle | --udp-idle | --user) found='' ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;
 	*)

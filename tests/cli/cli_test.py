@@ -49,7 +49,7 @@ def informs(context, option):
     equal(done.returncode, 0, f"exit status of --{option}")
     equal(done.stderr, "", "stderr")
     wanted = (["--hook", "--iface", "--max-flows", "--tcp-idle", "--udp-idle", "--log-level",
-               "--exclude", "--exclude-mark", "--only", "--rxvlan-off", "--dry-run", "--json",
+               "--cpus", "--exclude", "--exclude-mark", "--only", "--rxvlan-off", "--dry-run", "--json",
                "--help", "--version", "flows", "stats", "status"] if option == "help" else ["bpfw"])
     for word in wanted:
         expect(word in done.stdout, f"{word} is missing in:\n{done.stdout}")
@@ -76,6 +76,12 @@ USAGE_ERRORS = {
     "udp-idle no number": (["--iface", "lan0", "--udp-idle", "soon"], ["udp-idle", "soon"]),
     "unknown log level": (["--iface", "lan0", "--log-level", "loud"], ["loud"]),
     "auto and another": (["--iface", "auto", "--iface", "lan0"], ["auto", "no other"]),
+    "cpus no list": (["--iface", "lan0", "--cpus", "all"], ["--cpus", "all"]),
+    "cpus backwards": (["--iface", "lan0", "--cpus", "3-1"], ["--cpus", "3-1"]),
+    "cpus twice": (["--iface", "lan0", "--cpus", "0-2,1"], ["--cpus", "twice"]),
+    "cpus at tc": (["--hook", "tc", "--iface", "lan0", "--cpus", "0"], ["--cpus", "tc", "RPS"]),
+    "cpus at xdpgeneric": (["--iface", "lan0:xdpgeneric,wan0:xdp", "--cpus", "0"],
+                           ["--cpus", "xdpgeneric"]),
     "exclude no prefix": (["--iface", "lan0", "--exclude", "lan0"], ["--exclude", "lan0"]),
     "exclude too long": (["--iface", "lan0", "--exclude", "10.0.0.0/33"], ["10.0.0.0/33"]),
     "exclude-mark no number": (["--iface", "lan0", "--exclude-mark", "blue"], ["mark", "blue"]),
@@ -98,6 +104,17 @@ def usage_error(context, name):
 @test(*HOOKS)
 def unknown_interface(context, hook):
     rejects(context, ["--hook", hook, "--iface", "nosuch0"], FAILURE, "nosuch0")
+
+
+@test("daemon", "dry-run")
+def cpu_is_not_there(context, what):
+    words = ["--hook", "xdp", "--iface", "lan0,wan0", "--cpus", "0,8000"]
+    if what == "daemon":
+        rejects(context, words, FAILURE, "--cpus", "CPU 8000", "online")
+        return
+    done = call(context.keep(Lab()), *words, "--dry-run")
+    equal(done.returncode, FAILURE, f"exit status: {done.stderr}")
+    expect("CPU 8000" in done.stderr, done.stderr)
 
 
 @test(*HOOKS)

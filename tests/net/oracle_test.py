@@ -13,6 +13,7 @@ import struct
 from netlab import HOOKS, equal, expect, main, test, wait_until
 from netlab import frames
 from netlab import lab as topology
+from netlab.cpus import all_online
 from netlab.frames import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
 NEAR = {4: "192.168.7.10", 6: "fd00:77::10"}
@@ -357,6 +358,10 @@ def ending_sessions():
             for family in (4, 6) for port, flags in zip(ENDING, ENDINGS)}
 
 
+# "cpus" is XDP whose flows are spread over all CPUs.
+WAYS = (*HOOKS, "cpus")
+
+
 class Bench:
     """A lab with all sessions established; frames are shot through it and captured."""
 
@@ -484,8 +489,11 @@ def differences(kernel, bpfw):
 
 
 def run(context, hook, shots, wanted, with_bpfw):
+    args = ()
+    if hook == "cpus":
+        hook, args = "xdp", ("--cpus", all_online())
     bench = Bench(context, hook)
-    bpfw = context.running(bench.lab, hook) if with_bpfw else None
+    bpfw = context.running(bench.lab, hook, args=args) if with_bpfw else None
     for session in wanted:
         bench.establish(session)
     fast = 0
@@ -519,7 +527,7 @@ def _name(text, names):
     return names.get(int(word), "") if word.isdigit() else ""
 
 
-@test(*[(family, protocol, hook) for hook in HOOKS for family in (4, 6)
+@test(*[(family, protocol, hook) for hook in WAYS for family in (4, 6)
         for protocol in ("udp", "tcp")])
 def same_frames(context, family, protocol, hook):
     count = numbers()
@@ -538,7 +546,7 @@ def unfinished_checksums_and_segments(context, family, hook):
     compare(context, hook, shots, wanted)
 
 
-@test(*[(side, hook) for hook in HOOKS for side in ("near", "far")])
+@test(*[(side, hook) for hook in WAYS for side in ("near", "far")])
 def flags_that_end_flows(context, side, hook):
     """The stack sees them; what comes after them is treated as the kernel treats it."""
     count = numbers()

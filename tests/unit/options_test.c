@@ -72,8 +72,32 @@ static void test_defaults(void **state)
 	assert_int_equal(options.exclude_mask, 0);
 	assert_int_equal(options.only_protocol, 0);
 	assert_false(options.rxvlan_off);
+	assert_int_equal(options.cpus.count, 0);
 	assert_false(options.dry_run);
 	assert_false(options.json);
+}
+
+static void test_cpus(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("--iface", "a", "--cpus", "0-2,7"), 0);
+	assert_int_equal(options.cpus.count, 4);
+	assert_int_equal(options.cpus.cpu[2], 2);
+	assert_int_equal(options.cpus.cpu[3], 7);
+	/* The last one counts, as with other settings. */
+	assert_int_equal(parse("--cpus=0-2", "--iface", "a:xdp", "--cpus=5"), 0);
+	assert_int_equal(options.cpus.count, 1);
+	assert_int_equal(options.cpus.cpu[0], 5);
+	assert_int_equal(parse("--iface", "a:tc,b:xdp", "--cpus", "0"), 0);
+	assert_int_equal(parse("--iface", "auto", "--cpus", "0"), 0);
+	refuse("'0-'", "--iface", "a", "--cpus", "0-");
+	refuse("such as", "--iface", "a", "--cpus", "");
+	refuse("twice", "--iface", "a", "--cpus", "1,0-3");
+	refuse("64", "--iface", "a", "--cpus", "0-64");
+	refuse("rps_cpus", "--iface", "a:tc", "--cpus", "0");
+	refuse("rps_cpus", "--hook", "tc", "--iface", "auto", "--cpus", "0");
+	refuse("xdpgeneric", "--hook", "xdpgeneric", "--iface", "a", "--cpus", "0");
+	refuse("needs a value", "--iface", "a", "--cpus");
 }
 
 static void test_hooks(void **state)
@@ -544,6 +568,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_hooks),
 		cmocka_unit_test(test_interface_lists),
 		cmocka_unit_test(test_interface_names),

@@ -26,6 +26,7 @@ CORE = (
         "neighbour has new mac server tc")),
     ("tests/net/bare_test.py", ("offload at tc masquerade",)),
     ("tests/net/clsact_test.py", ()),
+    ("tests/net/cpus_test.py", ("every cpu works", "order in the fast path", "status says so")),
     ("tests/net/decision_test.py", ("ipsec policy tc 4 out", "rule by tos xdp 6")),
     ("tests/net/exclusion_test.py", ("flowtable", "zone tc", "sequence adjustment xdp")),
     ("tests/net/lifecycle_test.py", ("close by fin tc", "close by fin xdp", "tuple used again tc")),
