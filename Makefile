@@ -66,7 +66,7 @@ help:
 	@echo 'make check           install what is missing, build, run every test (as root)'
 	@echo 'make check-vm        the tests on Debian kernels in virtual machines (KERNELS="6.1 6.12")'
 	@echo 'make demo            install what is missing, build, show it at work (as root)'
-	@echo 'make bench           install what is missing, build, measure (as root)'
+	@echo 'make bench           install what is missing, build, measure all (as root, an hour)'
 	@echo 'make bench-quick     the same in two minutes: instructions of a hit, share of the limit'
 	@echo 'make tests           build what tests/run runs; tests/run [-v] [-k PATTERN] [FILE...]'
 	@echo 'make static           build/static/ARCH/bpfw, musl (ARCH=x86_64, aarch64, s390x; docs/building.md)'
@@ -219,12 +219,13 @@ bench_tools = $(outside) CC='$(CC)' CLANG='$(CLANG)' \
 	LIBBPF_LIBS='$(LIBBPF_LIBS)'
 
 run-bench: build/bpfw $(VMLINUX_H) $(BPFTOOL_FULL)
-	@$(bench_tools) bench/run
+	@$(bench_tools) bench/all
 
 # Both parts, whatever the first one says; the second one fails only where it cannot measure.
 run-bench-quick: build/bpfw $(VMLINUX_H) $(BPFTOOL_FULL)
 	@status=0; $(bench_tools) bench/program --built --check || status=1; \
-		$(bench_tools) bench/run --only bpfw-xdp,redirect --rounds 5 --seconds 1 || status=1; \
+		$(bench_tools) bench/run --set v4 --only generator,bpfw-xdp,redirect --rounds 5 \
+		--out build/bench/quick --csv build/bench/quick/run.csv || status=1; \
 		exit $$status
 
 # For tests/style.sh, which lets other tools compile

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ import sys
 import time
 
 import report
+import results
 
 CLIENT = "10.0.1.2"
 LAN = "10.0.1.1"
@@ -542,14 +544,15 @@ class Bpfw:
             sizes = dict(re.findall(r"^(\w+): +(\d+) kB", file.read(), re.MULTILINE))
         return int(sizes["Rss"]) * 1024, int(sizes["Pss"]) * 1024
 
-    def map_memory(self):
-        """Bytes that the kernel says its maps take."""
+    def map_memory(self, names=None):
+        """Bytes that the kernel says its maps take, or those of the names."""
         fdinfo, total = f"/proc/{self.process.pid}/fdinfo", 0
+        wanted = names and map_ids(names)
         for number in os.listdir(fdinfo):
             with open(f"{fdinfo}/{number}", encoding="ascii") as file:
-                text = file.read()
-            if "map_type:" in text:
-                total += int(re.search(r"^memlock:\s+(\d+)", text, re.MULTILINE)[1])
+                said = dict(line.split(":", 1) for line in file if ":" in line)
+            if "map_type" in said and (not names or int(said["map_id"]) in wanted):
+                total += int(said["memlock"])
         return total
 
     def learn(self, traffic, flows, seconds):
@@ -589,6 +592,16 @@ class Bpfw:
                 packets[flow["sport"]] = flow["packets"]
         ours = range(FIRST_PORT, FIRST_PORT + FLOWS)
         return {port: packets[port] for port in ours if port in packets}
+
+
+def map_ids(names):
+    """Of all maps of the machine with one of these names."""
+    places = (os.environ.get("PATH", ""), "/usr/sbin", os.path.join(BUILD, "bpftool"))
+    tool = shutil.which("bpftool", path=":".join(places))
+    if not tool:
+        raise BenchError("bpftool is not installed")
+    return {one["id"] for one in json.loads(run([tool, "-j", "map", "list"]))
+            if one.get("name") in names}
 
 
 def slab_bytes():
@@ -637,6 +650,11 @@ class Rows:
             for row in self.rows:
                 table.writerow({name: report.shorten(row.get(name))
                                 for name, _, _, _ in self.columns})
+
+    def add_to(self, figures, case_of, units):
+        """As figures; those without a unit are left out."""
+        for row in self.rows:
+            figures.put_all(case_of(row), row, units)
 
 
 class Used:
@@ -716,8 +734,14 @@ def options_parser(doc, parts=None):
                             help=f"of the parts {', '.join(parts)} (default: all)")
     parser.add_argument("--out", default=os.path.join(BUILD, "bench"),
                         help="directory of the CSV file and logs (default build/bench)")
+    results.add_option(parser)
     parser.add_argument("--bpfw", default=os.path.join(BUILD, "bpfw"), help="default build/bpfw")
     return parser
+
+
+def figures(bench, options):
+    """For the results of a benchmark with options_parser()'s options."""
+    return results.Figures(bench, "quick: small sizes, short times" if options.quick else "")
 
 
 def end_by_signal(number, _frame):

@@ -90,6 +90,11 @@ class Figures:
         if value is not None:
             self.rows.append(Figure(self.bench, case, figure, unit, n, value))
 
+    def put_all(self, case, values, units):
+        """Those of the values, by name, that have a unit."""
+        for name, unit in units.items():
+            self.put(case, name, unit, values.get(name))
+
     def write(self, path):
         """A path of None is an option that was not given."""
         if not path:
@@ -116,7 +121,7 @@ class Table:
 
     def __init__(self):
         self.rows = {}  # by bench, case, figure
-        self.conditions = {}  # by bench
+        self._conditions = {}  # by bench, and by the first part of the case
 
     def get(self, bench, case, figure):
         """None if it has not been measured."""
@@ -126,6 +131,12 @@ class Table:
         """The rows of a benchmark whose case begins so, in order."""
         return [row for row in self.rows.values()
                 if row.bench == bench and row.case.startswith(prefix)]
+
+    def conditions(self, bench, part=None):
+        """What the file said that has the figures of a benchmark, or of those cases of it whose
+        first part is given. Empty if there are none."""
+        return next((said for key, said in self._conditions.items()
+                     if key[0] == bench and part in (None, key[1])), {})
 
     def read(self, path):
         with open(path, newline="", encoding="utf-8") as file:
@@ -148,7 +159,7 @@ class Table:
             raise FormatError(f"{path}: {', '.join(figure.key)} is in another row, too: of two "
                               "runs keep one")
         self.rows[figure.key] = figure
-        self.conditions.setdefault(figure.bench, said)
+        self._conditions[figure.bench, figure.case.split("/")[0]] = said
 
 
 def read_directory(directory):
