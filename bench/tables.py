@@ -331,8 +331,8 @@ def at_a_glance(table):
     said = []
     xdp, stack = get("run", "v4/bpfw-xdp", "cost"), get("run", "v4/kernel-masq", "cost")
     if xdp and stack:
-        said.append(f"- A packet of 60 bytes costs the stack with masquerade {stack.median:.0f} ns, "
-                    f"bpfw at XDP {xdp.median:.0f} ns: "
+        said.append(f"- A packet of 60 bytes costs the stack with masquerade {stack.median:.0f} "
+                    f"ns, bpfw at XDP {xdp.median:.0f} ns: "
                     f"{cell(get('run', 'v4/bpfw-xdp', 'times-cheaper'), '{:.1f}', spread=False)} "
                     "times less. A bare static redirect, which is the limit, costs "
                     f"{cell(get('run', 'v4/redirect', 'cost'), '{:.0f}', spread=False)} ns; bpfw "
@@ -354,13 +354,17 @@ def at_a_glance(table):
     return "\n".join(said)
 
 
-def block(table, name):
+def block(table, name, charts=()):
+    """charts: the names of those that there are figures for."""
+    if name.startswith("chart "):
+        chart, title = name.removeprefix("chart ").split(": ")
+        return f"![{title}](performance/{chart}.svg)" if chart in charts else ""
     if name == "at-a-glance":
         return at_a_glance(table)
     return markdown(TABLES[name](table)) + provenance(table, name)
 
 
-def fill(text, table):
+def fill(text, table, charts):
     """The document with every block between its marks made anew."""
     lines, inside = [], False
     for line in text.splitlines():
@@ -370,5 +374,7 @@ def fill(text, table):
             lines.append(line)
         if line.startswith("<!-- from the figures: "):
             inside = True
-            lines += ["", block(table, line.split(": ")[1].removesuffix(" -->")), ""]
+            name = line.removeprefix("<!-- from the figures: ").removesuffix(" -->")
+            made = block(table, name, charts)
+            lines += ["", made, ""] if made else []
     return "\n".join(lines) + "\n"

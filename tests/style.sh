@@ -134,11 +134,12 @@ check_paths() {
 		xargs grep -InoE "$path" | grep -vE "$standard")"
 }
 
-# Names of hosts in the text of an address: documentation, where submodules come from, releases
+# Names of hosts in the text of an address: documentation, where submodules come from, releases,
+# the namespace of SVG
 check_hosts() {
 	silent "no address but of documentation, submodules and releases" "$(
 		grep -InoE '(https?|git|ftp)://[[:alnum:]_.-]+' "${files[@]}" |
-			grep -vE '://([a-z]+\.)*(github\.com|kernel\.org|gnu\.org|rfc-editor\.org|netfilter\.org|sourceware\.org|zlib\.net)$'
+			grep -vE '://([a-z]+\.)*(github\.com|kernel\.org|gnu\.org|rfc-editor\.org|netfilter\.org|sourceware\.org|w3\.org|zlib\.net)$'
 	)"
 }
 
