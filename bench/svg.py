@@ -14,7 +14,7 @@ LABEL = 190  # width of the names at the left
 VALUE = 130  # width of the numbers at the right
 ROW = 30
 TOP = 56
-BOTTOM = 40
+BOTTOM = 46
 
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
@@ -165,12 +165,12 @@ def bar(row, y, scale, least):
 def lines(title, note, x_title, y_title, series):
     """Rates over counts, which grow by powers of ten."""
     points = [point for one in series for point in one.points]
-    height, left, right = 380, 60, WIDTH - VALUE
+    height, top, left, right = 390, TOP + 20, 60, WIDTH - VALUE
     xs = sorted({point[0] for point in points})
     marks = ticks(max(value for point in points for value in (point[1], point[3] or 0)))
     across = Scale(xs[0], xs[-1], left, right, True)
-    up = Scale(marks[0], marks[-1], height - BOTTOM - 16, TOP)
-    parts = [text(0, TOP - 4, y_title, "note")]
+    up = Scale(marks[0], marks[-1], height - BOTTOM - 16, top)
+    parts = [text(0, top - 16, y_title, "note")]
     for mark in marks:
         parts.append(line(left, up(mark), right, up(mark), "grid"))
         parts.append(text(left - 6, up(mark) + 4, short(mark), "note end"))
