@@ -23,6 +23,7 @@ struct ct_entry {
 	uint8_t tcp_state; /* enum tcp_conntrack */
 	uint8_t wscale[2]; /* of the original and of the reply direction's sender */
 	bool helper;
+	bool liberal; /* no TCP window tracking, neither direction */
 };
 
 /* A change to make to an entry; the flags say what. */

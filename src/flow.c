@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
-#include <libnetfilter_conntrack/linux_nf_conntrack_common.h>
-#include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,7 +10,7 @@
 #include "log.h"
 #include "nat.h"
 
-/* IPS_OFFLOAD and IPS_HW_OFFLOAD, newer than the library's header: in a kernel flowtable */
+/* IPS_OFFLOAD and IPS_HW_OFFLOAD, newer than some kernel headers: in a kernel flowtable */
 #define CT_STATUS_OFFLOAD (1U << 14 | 1U << 15)
 
 /* UDP: conntrack takes a stream for assured when it is still active after two seconds. */
