@@ -36,13 +36,17 @@ static struct mnl_socket *open_socket(int flags)
 }
 
 /*
- * Events of entries that never saw an answer are left in the kernel: a flood of spoofed
- * packets would send one for each entry that times out. The program looks for CTA_STATUS
- * behind the two headers and lets through what has no such attribute.
+ * Two kinds of events are left in the kernel. Those of our own changes, one for every refresh:
+ * an event has the port id of the socket that asked for the change (the kernel's own have 0).
+ * And those of entries that never saw an answer: a flood of spoofed packets would send one for
+ * each entry that times out. The program looks for CTA_STATUS behind the two headers and lets
+ * through what has no such attribute.
  */
-static int filter_events(const struct mnl_socket *socket)
+static int filter_events(const struct mnl_socket *socket, uint32_t own)
 {
 	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(own), 8, 0),
 		BPF_STMT(BPF_LD | BPF_IMM, NLMSG_LENGTH(sizeof(struct nfgenmsg))),
 		BPF_STMT(BPF_LDX | BPF_IMM, CTA_STATUS),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_NLATTR)),
@@ -61,12 +65,12 @@ static int filter_events(const struct mnl_socket *socket)
 	return 0;
 }
 
-static int subscribe(const struct mnl_socket *socket)
+static int subscribe(const struct mnl_socket *socket, uint32_t own)
 {
 	static const int groups[] = { NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY };
 	int fd = mnl_socket_get_fd(socket), size = EVENTS_BUFFER, err;
 
-	err = filter_events(socket);
+	err = filter_events(socket, own);
 	if (err)
 		return err;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
@@ -86,20 +90,24 @@ int conntrack_open(struct conntrack *ct)
 	ct->query = open_socket(0);
 	if (!ct->query)
 		return -errno;
-	ct->writer = open_socket(SOCK_NONBLOCK);
-	if (!ct->writer)
+	ct->unheard.socket = open_socket(SOCK_NONBLOCK);
+	if (!ct->unheard.socket)
+		return -errno;
+	ct->heard.socket = open_socket(SOCK_NONBLOCK);
+	if (!ct->heard.socket)
 		return -errno;
 	ct->events = open_socket(SOCK_NONBLOCK);
 	if (!ct->events)
 		return -errno;
 	setsockopt(mnl_socket_get_fd(ct->query), SOL_SOCKET, SO_RCVTIMEO, &patience,
 		   sizeof(patience));
-	return subscribe(ct->events);
+	return subscribe(ct->events, mnl_socket_get_portid(ct->unheard.socket));
 }
 
 void conntrack_close(struct conntrack *ct)
 {
-	struct mnl_socket **sockets[] = { &ct->query, &ct->writer, &ct->events, &ct->dump };
+	struct mnl_socket **sockets[] = { &ct->query, &ct->unheard.socket, &ct->heard.socket,
+					  &ct->events, &ct->dump };
 
 	for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
 		if (*sockets[i])
@@ -338,11 +346,13 @@ static void put_tcp(struct nlmsghdr *message, const struct ct_change *change)
 void conntrack_change(struct conntrack *ct, const struct tuple *original,
 		      const struct ct_change *change)
 {
+	struct ct_writer *writer = change->flags & CT_TELL_US ? &ct->heard : &ct->unheard;
 	struct nlmsghdr *message;
 
-	if (ct->batched + REQUEST_MAX > sizeof(ct->batch))
+	if (writer->batched + REQUEST_MAX > sizeof(writer->batch))
 		conntrack_flush(ct);
-	message = put_header(ct, ct->batch + ct->batched, IPCTNL_MSG_CT_NEW, 0, original->family);
+	message = put_header(ct, writer->batch + writer->batched, IPCTNL_MSG_CT_NEW, 0,
+			     original->family);
 	put_original(message, original);
 	if (change->flags & CT_SET_TIMEOUT)
 		mnl_attr_put_u32(message, CTA_TIMEOUT, htonl(change->timeout));
@@ -351,7 +361,7 @@ void conntrack_change(struct conntrack *ct, const struct tuple *original,
 		mnl_attr_put_u32(message, CTA_STATUS, htonl(change->status | IPS_CONFIRMED));
 	if (change->flags & (CT_SET_TCP_STATE | CT_SET_LIBERAL))
 		put_tcp(message, change);
-	ct->batched += NLMSG_ALIGN(message->nlmsg_len);
+	writer->batched += NLMSG_ALIGN(message->nlmsg_len);
 }
 
 static int report_error(const struct nlmsghdr *message, void *data)
@@ -365,20 +375,41 @@ static int report_error(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
-void conntrack_flush(struct conntrack *ct)
+static void flush(struct ct_writer *writer)
+{
+	if (!writer->batched)
+		return;
+	if (mnl_socket_sendto(writer->socket, writer->batch, writer->batched) < 0)
+		log_warn("cannot update conntrack entries: %s", strerror(errno));
+	writer->batched = 0;
+	writer->sent = true;
+}
+
+/* Only errors are answered. */
+static void read_errors(struct conntrack *ct, struct ct_writer *writer)
 {
 	mnl_cb_t control[NLMSG_MIN_TYPE] = { [NLMSG_ERROR] = report_error };
 	ssize_t len;
 
-	if (!ct->batched)
+	if (!writer->sent)
 		return;
-	if (mnl_socket_sendto(ct->writer, ct->batch, ct->batched) < 0)
-		log_warn("cannot update conntrack entries: %s", strerror(errno));
-	ct->batched = 0;
-	/* Only errors are answered. */
-	while ((len = mnl_socket_recvfrom(ct->writer, ct->buffer, sizeof(ct->buffer))) > 0)
+	writer->sent = false;
+	while ((len = mnl_socket_recvfrom(writer->socket, ct->buffer, sizeof(ct->buffer))) > 0)
 		mnl_cb_run2(ct->buffer, (size_t)len, 0, 0, NULL, NULL, control,
 			    ARRAY_SIZE(control));
+}
+
+void conntrack_flush(struct conntrack *ct)
+{
+	flush(&ct->unheard);
+	flush(&ct->heard);
+}
+
+void conntrack_end_round(struct conntrack *ct)
+{
+	conntrack_flush(ct);
+	read_errors(ct, &ct->unheard);
+	read_errors(ct, &ct->heard);
 }
 
 /* ---- Events and dumps ------------------------------------------------------- */
@@ -399,25 +430,48 @@ static int deliver(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
+/* One call for many. Returns how many came, or -errno. */
+static int receive_events(struct conntrack *ct, struct mmsghdr *messages, struct iovec *vectors)
+{
+	int number;
+
+	for (size_t i = 0; i < CT_EVENTS_AT_ONCE; i++) {
+		vectors[i] = (struct iovec){ ct->event[i], sizeof(ct->event[i]) };
+		messages[i] = (struct mmsghdr){
+			.msg_hdr = { .msg_iov = &vectors[i], .msg_iovlen = 1 },
+		};
+	}
+	do
+		number = recvmmsg(mnl_socket_get_fd(ct->events), messages, CT_EVENTS_AT_ONCE,
+				  MSG_DONTWAIT, NULL);
+	while (number < 0 && errno == EINTR);
+	return number < 0 ? -errno : number;
+}
+
+/* Calls in which events are read before the loop does something else: some milliseconds. */
+#define EVENT_CALLS 32
+
 int conntrack_read_events(struct conntrack *ct, ct_callback callback, void *context)
 {
 	struct delivery to = { callback, context };
-	char buffer[8192]; /* its own: the callback may look entries up */
+	struct mmsghdr messages[CT_EVENTS_AT_ONCE];
+	struct iovec vectors[CT_EVENTS_AT_ONCE];
 	int err = 0;
 
-	for (;;) {
-		ssize_t len = mnl_socket_recvfrom(ct->events, buffer, sizeof(buffer));
+	for (int call = 0; call < EVENT_CALLS; call++) {
+		int number = receive_events(ct, messages, vectors);
 
-		if (len < 0 && errno == EINTR)
-			continue;
-		if (len < 0 && (errno == ENOBUFS || errno == ENOSPC)) {
+		if (number == -ENOBUFS || number == -ENOSPC)
 			err = -ENOBUFS;
-			continue;
+		for (int i = 0; i < number; i++) {
+			if (messages[i].msg_hdr.msg_flags & MSG_TRUNC)
+				err = -ENOBUFS;
+			mnl_cb_run(ct->event[i], messages[i].msg_len, 0, 0, deliver, &to);
 		}
-		if (len <= 0)
-			return err;
-		mnl_cb_run(buffer, (size_t)len, 0, 0, deliver, &to);
+		if (number != CT_EVENTS_AT_ONCE && !(number < 0 && err))
+			break;
 	}
+	return err;
 }
 
 int conntrack_dump_start(struct conntrack *ct)

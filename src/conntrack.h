@@ -32,6 +32,7 @@ enum ct_change_flags {
 	CT_SET_STATUS = 1 << 1, /* bits are only ever added */
 	CT_SET_TCP_STATE = 1 << 2,
 	CT_SET_LIBERAL = 1 << 3, /* no TCP window tracking, both directions */
+	CT_TELL_US = 1 << 4,     /* the change's event is to reach us, others of ours do not */
 };
 
 struct ct_change {
@@ -41,15 +42,26 @@ struct ct_change {
 	uint8_t tcp_state;
 };
 
+/* Changes, sent in batches. */
+struct ct_writer {
+	struct mnl_socket *socket;
+	size_t batched; /* bytes waiting in the batch */
+	bool sent;      /* errors may wait to be read */
+	_Alignas(struct nlmsghdr) char batch[8192];
+};
+
+#define CT_EVENTS_AT_ONCE 16
+#define CT_EVENT_MAX 2048
+
 struct conntrack {
-	struct mnl_socket *query;  /* lookups, answered at once */
-	struct mnl_socket *writer; /* changes, sent in batches */
+	struct mnl_socket *query; /* lookups, answered at once */
+	struct ct_writer unheard; /* its changes are filtered from `events` by its port id */
+	struct ct_writer heard;   /* for CT_TELL_US */
 	struct mnl_socket *events;
 	struct mnl_socket *dump; /* a dump under way, NULL if none */
 	uint32_t seq;
-	size_t batched; /* bytes waiting in the batch */
-	char batch[16384];
-	char buffer[32768];
+	_Alignas(struct nlmsghdr) char buffer[32768];
+	_Alignas(struct nlmsghdr) char event[CT_EVENTS_AT_ONCE][CT_EVENT_MAX];
 };
 
 /*
@@ -71,9 +83,15 @@ void conntrack_change(struct conntrack *ct, const struct tuple *original,
 		      const struct ct_change *change);
 void conntrack_flush(struct conntrack *ct);
 
+/* Flush, and log what the kernel refused: once a round of the event loop. */
+void conntrack_end_round(struct conntrack *ct);
+
 typedef void (*ct_callback)(void *context, const struct ct_entry *entry, bool destroyed);
 
-/* Read all waiting events. Returns 0, or -ENOBUFS when some were lost. */
+/*
+ * Read waiting events, a few hundred at most: the socket stays readable while there are more.
+ * Returns 0, or -ENOBUFS when some were lost.
+ */
 int conntrack_read_events(struct conntrack *ct, ct_callback callback, void *context);
 
 /* Call back for every TCP and UDP entry there is. Returns 0 or -errno. */

@@ -497,7 +497,7 @@ static int loop(struct daemon *daemon)
 			return -errno;
 		for (int i = 0; i < number && !daemon->stop; i++)
 			handle(daemon, (enum source)events[i].data.u32);
-		conntrack_flush(&daemon->conntrack);
+		conntrack_end_round(&daemon->conntrack);
 		watch_eventless(daemon);
 	}
 	return 0;

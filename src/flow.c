@@ -276,6 +276,19 @@ static uint32_t timeout_of(struct flows *flows, const struct flow *flow, uint64_
 		->timeouts[flow->ct_status & IPS_ASSURED ? CT_TIMEOUT_UDP_STREAM : CT_TIMEOUT_UDP];
 }
 
+static bool is_eventless(const struct flow *flow)
+{
+	return !list_empty(&flow->eventless);
+}
+
+/* The event of a change proves that the entry sends any. */
+static void change_entry(struct flows *flows, const struct flow *flow, struct ct_change change)
+{
+	if (is_eventless(flow))
+		change.flags |= CT_TELL_US;
+	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+}
+
 /* Set the entry's timeout so that it ends at `expires`; `change` may say more. */
 static void set_expiry(struct flows *flows, struct flow *flow, uint64_t now, uint64_t expires,
 		       struct ct_change change)
@@ -286,7 +299,7 @@ static void set_expiry(struct flows *flows, struct flow *flow, uint64_t now, uin
 		change.flags |= CT_SET_STATUS;
 		change.status = flow->ct_status;
 	}
-	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+	change_entry(flows, flow, change);
 	flow->expires_ms = expires;
 }
 
@@ -386,7 +399,7 @@ static void close_entry(struct flows *flows, struct flow *flow, uint64_t now)
 		return;
 	freshen_timeouts(flows, now);
 	change.timeout = flows->timeouts[CT_TIMEOUT_TCP_CLOSE];
-	conntrack_change(flows->conntrack, &flow->direction[ORIGINAL].tuple, &change);
+	change_entry(flows, flow, change);
 }
 
 /* ---- Deadlines -------------------------------------------------------------- */

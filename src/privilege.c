@@ -236,6 +236,12 @@ static const int allowed[] = {
 #ifdef SYS_send
 	SYS_send,
 #endif
+#ifdef SYS_recvmmsg
+	SYS_recvmmsg,
+#endif
+#ifdef SYS_recvmmsg_time64
+	SYS_recvmmsg_time64,
+#endif
 #ifdef SYS_recv
 	SYS_recv,
 #endif

@@ -13,6 +13,7 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "conntrack.h"
@@ -255,6 +256,115 @@ static void test_lost(void **state)
 	close_events();
 }
 
+/* ---- The kernel's ------------------------------------------------------------ */
+
+static struct nlmsghdr *put_deletion(const struct tuple *original)
+{
+	struct nlmsghdr *message = start(IPCTNL_MSG_CT_DELETE, original->family);
+
+	put_tuple(message, CTA_TUPLE_ORIG, original);
+	return message;
+}
+
+/* Somebody else's request. Returns the kernel's answer, 0 or -errno. */
+static int ask(struct nlmsghdr *message, uint16_t flags)
+{
+	struct mnl_socket *socket = mnl_socket_open(NETLINK_NETFILTER);
+	char answer[4096];
+	ssize_t len;
+	int err = 0;
+
+	assert_non_null(socket);
+	assert_int_equal(mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID), 0);
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	assert_true(mnl_socket_sendto(socket, message, message->nlmsg_len) > 0);
+	len = mnl_socket_recvfrom(socket, answer, sizeof(answer));
+	assert_true(len > 0);
+	if (mnl_cb_run(answer, (size_t)len, 0, 0, NULL, NULL) < 0)
+		err = -errno;
+	mnl_socket_close(socket);
+	return err;
+}
+
+static void expect_events(unsigned int count, bool destroyed)
+{
+	memset(&heard, 0, sizeof(heard));
+	assert_int_equal(conntrack_read_events(&ct, hear_entry, &heard), 0);
+	assert_int_equal(heard.count, count);
+	assert_int_equal(heard.destroyed, destroyed);
+}
+
+/* The socket's filter: our own changes are not told, unless asked for; those of others are. */
+static void test_own_changes(void **state)
+{
+	struct tuple original = make_tuple(IPPROTO_UDP, "10.0.1.2", 1, "203.0.113.5", 2);
+	struct tuple reply = tuple_inverse(&original);
+	struct ct_change change = { .flags = CT_SET_TIMEOUT, .timeout = 1000 };
+	struct ct_entry entry;
+
+	(void)state;
+	if (!feed_enter_namespace())
+		skip();
+	if (conntrack_open(&ct)) {
+		conntrack_close(&ct);
+		printf("# SKIP no conntrack here\n");
+		skip();
+	}
+	assert_int_equal(
+		ask(put_entry(IPCTNL_MSG_CT_NEW, &original, &reply), NLM_F_CREATE | NLM_F_EXCL), 0);
+	expect_events(0, false);
+	conntrack_change(&ct, &original, &change);
+	conntrack_end_round(&ct);
+	expect_events(0, false);
+	assert_int_equal(conntrack_lookup(&ct, &reply, &entry), 0);
+	assert_true(tuple_equal(&entry.original, &original));
+	assert_in_range(entry.timeout, 990, 1000);
+	change = (struct ct_change){ .flags = CT_SET_TIMEOUT | CT_TELL_US, .timeout = 2000 };
+	conntrack_change(&ct, &original, &change);
+	conntrack_end_round(&ct);
+	expect_events(1, false);
+	assert_int_equal(heard.entry.id, entry.id);
+	assert_int_equal(conntrack_lookup(&ct, &original, &entry), 0);
+	assert_in_range(entry.timeout, 1990, 2000);
+	assert_int_equal(ask(put_entry(IPCTNL_MSG_CT_NEW, &original, &reply), 0), 0);
+	expect_events(1, false);
+	assert_int_equal(ask(put_deletion(&original), 0), 0);
+	expect_events(1, true);
+	conntrack_close(&ct);
+}
+
+/* What a change of a TCP entry says is what the kernel then has. */
+static void test_tcp_change(void **state)
+{
+	struct tuple original = make_tuple(IPPROTO_TCP, "fd00:1::2", 1, "2001:db8:5::5", 2);
+	struct tuple reply = tuple_inverse(&original);
+	const struct ct_change change = { .flags = CT_SET_TCP_STATE | CT_SET_LIBERAL,
+					  .tcp_state = TCP_CONNTRACK_CLOSE };
+	struct ct_entry entry;
+
+	(void)state;
+	if (!feed_enter_namespace())
+		skip();
+	if (conntrack_open(&ct)) {
+		conntrack_close(&ct);
+		printf("# SKIP no conntrack here\n");
+		skip();
+	}
+	assert_int_equal(
+		ask(put_entry(IPCTNL_MSG_CT_NEW, &original, &reply), NLM_F_CREATE | NLM_F_EXCL), 0);
+	assert_int_equal(conntrack_lookup(&ct, &original, &entry), 0);
+	assert_int_equal(entry.tcp_state, ESTABLISHED);
+	assert_false(entry.liberal);
+	conntrack_change(&ct, &original, &change);
+	conntrack_end_round(&ct);
+	assert_int_equal(conntrack_lookup(&ct, &original, &entry), 0);
+	assert_int_equal(entry.tcp_state, TCP_CONNTRACK_CLOSE);
+	assert_true(entry.liberal);
+	assert_int_equal(ask(put_deletion(&original), 0), 0);
+	assert_int_equal(conntrack_lookup(&ct, &original, &entry), -ENOENT);
+	conntrack_close(&ct);
+}
+
 /* ---- Damaged ----------------------------------------------------------------- */
 
 static void test_cut(void **state)
@@ -378,10 +488,11 @@ static void test_liberal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_entries), cmocka_unit_test(test_helper_and_zone),
-		cmocka_unit_test(test_ignored), cmocka_unit_test(test_lost),
-		cmocka_unit_test(test_cut),     cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_lengths), cmocka_unit_test(test_liberal),
+		cmocka_unit_test(test_entries),     cmocka_unit_test(test_helper_and_zone),
+		cmocka_unit_test(test_ignored),     cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_cut),         cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_lengths),     cmocka_unit_test(test_liberal),
+		cmocka_unit_test(test_own_changes), cmocka_unit_test(test_tcp_change),
 	};
 
 	unit_seed();
