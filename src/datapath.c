@@ -388,13 +388,17 @@ uint64_t datapath_hash(const struct datapath *datapath, const struct tuple *tupl
 	}
 }
 
+static struct bpfw_candidate_set *candidates_of(const struct datapath *datapath, uint64_t hash)
+{
+	return &datapath->candidates[(uint32_t)hash & datapath->candidate_mask];
+}
+
 /* The tuple's candidate, made if there is none: as candidate_find() of the BPF side. */
 static struct bpfw_candidate *find_candidate(struct datapath *datapath, const struct tuple *tuple,
 					     uint32_t now)
 {
 	uint64_t hash = datapath_hash(datapath, tuple);
-	struct bpfw_candidate_set *set =
-		&datapath->candidates[(uint32_t)hash & datapath->candidate_mask];
+	struct bpfw_candidate_set *set = candidates_of(datapath, hash);
 	struct bpfw_candidate *oldest = &set->way[0];
 
 	for (size_t i = 0; i < CANDIDATE_WAYS; i++) {
@@ -426,6 +430,21 @@ void datapath_arm_candidate(struct datapath *datapath, const struct tuple *tuple
 	candidate->next = now - 1;
 	candidate->attempts = 0;
 	candidate->count = (uint16_t)datapath->skeleton->rodata->candidate_threshold;
+}
+
+void datapath_rearm_candidate(struct datapath *datapath, const struct tuple *tuple)
+{
+	uint64_t hash = datapath_hash(datapath, tuple);
+	struct bpfw_candidate_set *set = candidates_of(datapath, hash);
+
+	for (size_t i = 0; i < CANDIDATE_WAYS; i++) {
+		struct bpfw_candidate *way = &set->way[i];
+
+		if (way->tag != candidate_tag(hash) || !way->attempts)
+			continue;
+		way->attempts = 0;
+		way->next = jiffies_now(datapath);
+	}
 }
 
 void datapath_defer_candidate(struct datapath *datapath, const struct tuple *tuple)

@@ -74,6 +74,9 @@ int datapath_add_egress(struct datapath *datapath, uint32_t ifindex);
 void datapath_arm_candidate(struct datapath *datapath, const struct tuple *tuple);
 void datapath_defer_candidate(struct datapath *datapath, const struct tuple *tuple);
 
+/* A tuple that was signalled in vain, and not put off since, is signalled at its next packet. */
+void datapath_rearm_candidate(struct datapath *datapath, const struct tuple *tuple);
+
 /* Let every tuple that was put off be signalled again: the reasons may have gone. */
 void datapath_undefer_candidates(struct datapath *datapath);
 

@@ -22,8 +22,9 @@
 /* Conntrack tells what is left in whole seconds: less of a difference is none. */
 #define EXPIRY_SLACK_MS 1000
 
-/* An active entry is refreshed when a quarter of its time is left, or this much. */
+/* An active entry is refreshed when an eighth of its time is left, within these limits. */
 #define REFRESH_LEAD_MS 30000
+#define REFRESH_LEAST_MS (EXPIRY_LEAD_MS + 2 * DEADLINE_SLOT_MS)
 
 /* After a forged FIN or RST conntrack is set right at once and looked after for a while. */
 #define FORGED_WATCH_MS 3000
@@ -62,6 +63,11 @@ static struct flow_direction *opposite_of(const struct flow_direction *direction
 static bool is_installed(const struct flow_direction *direction)
 {
 	return direction->slot;
+}
+
+static bool is_eventless(const struct flow *flow)
+{
+	return !list_empty(&flow->eventless);
 }
 
 /* ---- The table -------------------------------------------------------------- */
@@ -106,6 +112,28 @@ static void unhash_direction(struct flows *flows, const struct flow_direction *d
 	*at = direction->hash_next;
 }
 
+static void join_eventless(struct flows *flows, struct flow *flow)
+{
+	list_append(&flows->eventless, &flow->eventless);
+	flows->eventless_count++;
+}
+
+static void leave_eventless(struct flows *flows, struct flow *flow)
+{
+	if (!is_eventless(flow))
+		return;
+	list_remove(&flow->eventless);
+	flows->eventless_count--;
+}
+
+/* Conntrack sends events of this entry. */
+static void remember_told(struct flows *flows, const struct tuple *original,
+			  const struct tuple *reply, uint32_t id)
+{
+	told_add(&flows->told, datapath_hash(flows->datapath, original), id);
+	told_add(&flows->told, datapath_hash(flows->datapath, reply), id);
+}
+
 static struct flow *add_flow(struct flows *flows, const struct ct_entry *entry)
 {
 	struct flow *flow = calloc(1, sizeof(*flow));
@@ -127,7 +155,9 @@ static struct flow *add_flow(struct flows *flows, const struct ct_entry *entry)
 	flow->seen_in_dump = flows->dump;
 	deadline_init(&flow->deadline);
 	list_init(&flow->eventless);
-	list_append(&flows->eventless, &flow->eventless);
+	if (!told_has_entry(&flows->told, datapath_hash(flows->datapath, &entry->original),
+			    entry->id))
+		join_eventless(flows, flow);
 	list_append(&flows->all, &flow->all);
 	flows->count++;
 	flows->datapath->counters->count[COUNT_FLOWS] = flows->count;
@@ -167,7 +197,7 @@ static void free_flow(struct flows *flows, struct flow *flow)
 		unhash_direction(flows, &flow->direction[i]);
 	}
 	deadline_cancel(&flow->deadline);
-	list_remove(&flow->eventless);
+	leave_eventless(flows, flow);
 	list_remove(&flow->all);
 	free(flow);
 	flows->count--;
@@ -182,6 +212,10 @@ static void remove_flow(struct flows *flows, struct flow *flow, enum daemon_coun
 
 	log_debug("flow %s leaves the fast path (%u)",
 		  tuple_print(&flow->direction[ORIGINAL].tuple, text), why);
+	/* Its entry stays: the flow may come back. */
+	if ((why == COUNT_CHANGED || why == COUNT_IDLE) && !is_eventless(flow))
+		remember_told(flows, &flow->direction[ORIGINAL].tuple,
+			      &flow->direction[REPLY].tuple, flow->ct_id);
 	free_flow(flows, flow);
 	count(flows, why);
 }
@@ -276,11 +310,6 @@ static uint32_t timeout_of(struct flows *flows, const struct flow *flow, uint64_
 		->timeouts[flow->ct_status & IPS_ASSURED ? CT_TIMEOUT_UDP_STREAM : CT_TIMEOUT_UDP];
 }
 
-static bool is_eventless(const struct flow *flow)
-{
-	return !list_empty(&flow->eventless);
-}
-
 /* The event of a change proves that the entry sends any. */
 static void change_entry(struct flows *flows, const struct flow *flow, struct ct_change change)
 {
@@ -332,6 +361,15 @@ static bool is_closing(const struct flows *flows, const struct flow *flow)
 }
 
 /*
+ * Nothing to look up: the flow is active now, so nobody has set a later end than it is to have;
+ * and an event would have told if the entry were gone. A TCP entry may be about to close.
+ */
+static bool is_known_good(const struct flow *flow, uint64_t now, uint64_t active)
+{
+	return !is_tcp(flow) && !is_eventless(flow) && now - active <= EXPIRY_SLACK_MS;
+}
+
+/*
  * Bring the entry's timeout to what it would be had the stack seen every packet. The
  * stack may have seen later ones than the fast path (too long for the MTU, or of a
  * direction that is not offloaded), so the timeout is only ever raised. Returns false
@@ -348,6 +386,12 @@ static bool sync_expiry(struct flows *flows, struct flow *flow, uint64_t now, ui
 	expires = active + flow->timeout_s * 1000ULL;
 	if (expires <= flow->expires_ms + EXPIRY_SLACK_MS)
 		return true;
+	if (is_known_good(flow, now, active)) {
+		set_expiry(flows, flow, now, now + flow->timeout_s * 1000ULL,
+			   (struct ct_change){ 0 });
+		count(flows, COUNT_REFRESHED);
+		return true;
+	}
 	if (!read_entry(flows, flow, &entry))
 		return false;
 	flow->expires_ms = now + entry.timeout * 1000ULL;
@@ -408,13 +452,13 @@ static void close_entry(struct flows *flows, struct flow *flow, uint64_t now)
 static void schedule(struct flows *flows, struct flow *flow, uint64_t now, uint64_t active)
 {
 	uint64_t limit = is_tcp(flow) ? flows->tcp_idle_ms : flows->udp_idle_ms;
-	uint64_t lead = flow->timeout_s * 250ULL;
+	uint64_t lead = flow->timeout_s * 125ULL;
 	uint64_t at;
 
 	if (lead > REFRESH_LEAD_MS)
 		lead = REFRESH_LEAD_MS;
-	if (lead < EXPIRY_LEAD_MS)
-		lead = EXPIRY_LEAD_MS;
+	if (lead < REFRESH_LEAST_MS)
+		lead = REFRESH_LEAST_MS;
 	at = flow->expires_ms - lead;
 	if (at <= now) /* nothing to refresh by then: a last look before the entry expires */
 		at = flow->expires_ms - EXPIRY_LEAD_MS;
@@ -466,25 +510,6 @@ void flows_run_deadlines(struct flows *flows, uint64_t now_ms)
 }
 
 /* ---- Learning --------------------------------------------------------------- */
-
-/* Remember that the tuple was refused for now: the event that changes it re-arms it. */
-static void wait_for_event(struct flows *flows, const struct ct_entry *entry)
-{
-	uint64_t hash = datapath_hash(flows->datapath, &entry->original);
-
-	flows->waiting[hash % WAITING_SLOTS] = hash;
-}
-
-static bool was_waiting(struct flows *flows, const struct ct_entry *entry)
-{
-	uint64_t hash = datapath_hash(flows->datapath, &entry->original);
-	uint64_t *slot = &flows->waiting[hash % WAITING_SLOTS];
-	bool waiting = *slot == hash;
-
-	if (waiting)
-		*slot = 0;
-	return waiting;
-}
 
 static void refuse(struct flows *flows, const struct tuple *tuple, enum daemon_counter why)
 {
@@ -636,14 +661,22 @@ static void install_opposite(struct flows *flows, const struct flow_direction *d
 		release_path(flows, &path);
 }
 
-/* Conntrack first: from the next packet on it may see none of the flow's any more. */
-static void prepare_entry(struct flows *flows, struct flow *flow)
+/*
+ * Conntrack first: from the next packet on it may see none of the flow's any more. An entry that
+ * has all that it needs is left alone: what it was seen to have left is less than the packet gave
+ * it that made the flow known, and will be looked after in time.
+ */
+static void prepare_entry(struct flows *flows, struct flow *flow, const struct ct_entry *entry)
 {
 	uint64_t now = clock_ms();
 
 	flow->timeout_s = timeout_of(flows, flow, now);
+	if (!is_tcp(flow) || entry->liberal) {
+		flow->expires_ms = now + entry->timeout * 1000ULL;
+		return;
+	}
 	set_expiry(flows, flow, now, now + flow->timeout_s * 1000ULL,
-		   (struct ct_change){ .flags = is_tcp(flow) ? CT_SET_LIBERAL : 0 });
+		   (struct ct_change){ .flags = CT_SET_LIBERAL });
 	conntrack_flush(flows->conntrack);
 }
 
@@ -724,7 +757,7 @@ static void learn(struct flows *flows, const struct tuple *tuple, const struct s
 	}
 	uninstall_keeping(flows, direction, path.neighbour); /* it came in elsewhere before */
 	if (!known)
-		prepare_entry(flows, direction->flow);
+		prepare_entry(flows, direction->flow, entry);
 	if (!install(flows, direction, segment, &path, signal)) {
 		release_path(flows, &path);
 		give_up(flows, direction, was_offloaded, COUNT_FULL);
@@ -754,7 +787,6 @@ static void candidate_signal(struct flows *flows, const struct tuple *tuple,
 	}
 	why = judge_entry(flows, &entry);
 	if (why != DAEMON_COUNTERS) {
-		wait_for_event(flows, &entry);
 		refuse(flows, tuple, why);
 		return;
 	}
@@ -817,12 +849,14 @@ void flows_signal(struct flows *flows, const struct bpfw_signal *signal)
 
 /* ---- Conntrack events and dumps --------------------------------------------- */
 
-static void rearm_if_waiting(struct flows *flows, const struct ct_entry *entry)
+/* The entry can be offloaded from now on: the reason for which it was refused may be gone. */
+static void entry_good(struct flows *flows, const struct ct_entry *entry)
 {
-	if (judge_entry(flows, entry) != DAEMON_COUNTERS || !was_waiting(flows, entry))
+	if (judge_entry(flows, entry) != DAEMON_COUNTERS)
 		return;
-	datapath_arm_candidate(flows->datapath, &entry->original);
-	datapath_arm_candidate(flows->datapath, &entry->reply);
+	remember_told(flows, &entry->original, &entry->reply, entry->id);
+	datapath_rearm_candidate(flows->datapath, &entry->original);
+	datapath_rearm_candidate(flows->datapath, &entry->reply);
 }
 
 /*
@@ -849,7 +883,7 @@ void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bo
 	flow = find_flow(flows, &entry->original);
 	if (!flow) {
 		if (!destroyed)
-			rearm_if_waiting(flows, entry);
+			entry_good(flows, entry);
 		return;
 	}
 	if (entry->id != flow->ct_id) {
@@ -858,7 +892,7 @@ void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bo
 			remove_flow(flows, flow, COUNT_DELETED);
 		return;
 	}
-	list_remove(&flow->eventless);
+	leave_eventless(flows, flow);
 	if (destroyed || entry->status & IPS_DYING)
 		remove_flow(flows, flow, COUNT_DELETED);
 	else if (is_tcp(flow) && entry->tcp_state != TCP_CONNTRACK_ESTABLISHED)
@@ -1041,7 +1075,7 @@ int flows_init(struct flows *flows, const struct options *options, struct datapa
 	while (flows->buckets < flows->max)
 		flows->buckets *= 2;
 	flows->bucket = calloc(flows->buckets, sizeof(*flows->bucket));
-	if (!flows->bucket)
+	if (!flows->bucket || told_init(&flows->told, flows->buckets))
 		return -ENOMEM;
 	list_init(&flows->all);
 	list_init(&flows->eventless);
@@ -1061,6 +1095,7 @@ void flows_free(struct flows *flows)
 	}
 	if (flows->bucket)
 		conntrack_flush(flows->conntrack);
+	told_free(&flows->told);
 	free(flows->bucket);
 	flows->bucket = NULL;
 }

@@ -13,6 +13,7 @@
 #include "options.h"
 #include "path.h"
 #include "port.h"
+#include "told.h"
 
 enum direction {
 	ORIGINAL,
@@ -49,9 +50,6 @@ struct flow {
 	uint32_t seen_in_dump; /* number of the last dump that had it */
 };
 
-/* TCP and UDP tuples that were refused for now: an event about them is worth a signal. */
-#define WAITING_SLOTS 4096
-
 struct flows {
 	const struct options *options;
 	struct datapath *datapath;
@@ -62,7 +60,9 @@ struct flows {
 	uint32_t buckets; /* a power of two */
 	struct list all;
 	struct list eventless;
+	uint32_t eventless_count;
 	struct deadlines deadlines;
+	struct told told; /* entries that no flow is for so far */
 	uint32_t count;
 	uint32_t max;
 	uint64_t tcp_idle_ms;
@@ -70,7 +70,6 @@ struct flows {
 	uint32_t timeouts[CT_TIMEOUTS];
 	uint64_t timeouts_read_ms;
 	uint32_t dump; /* number of the dump under way */
-	uint64_t waiting[WAITING_SLOTS];
 	bool full_warned;
 };
 
