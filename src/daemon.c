@@ -33,9 +33,16 @@
 
 #define DAEMON_NICE (-10)
 #define TICK_MS 250                   /* heartbeat and deadlines */
-#define EVENTLESS_MS 10               /* one round of flows_watch_eventless() */
+#define EVENTLESS_MS 50               /* one round of flows_watch_eventless() */
 #define REVIEW_MS UINT64_C(2000)      /* XDP targets, which change without an event */
 #define RECONCILE_MS UINT64_C(300000) /* a dump to compare with, even if no event was lost */
+
+/*
+ * Where many entries send no events, dumps follow one another as fast as costs less than a
+ * thousandth of a CPU: an entry takes about a microsecond.
+ */
+#define RECONCILE_LEAST_MS UINT64_C(5000)
+#define RECONCILE_ENTRIES_PER_MS 1
 
 /* What an epoll event is about. */
 enum source {
@@ -73,7 +80,8 @@ struct daemon {
 	bool routes_changed; /* since the last tick: put-off candidates get another chance */
 	bool stop;
 	uint64_t next_review_ms;
-	uint64_t next_reconcile_ms;
+	uint64_t reconciled_ms; /* when the last dump was begun */
+	bool working;           /* flows_work() has more to do */
 };
 
 /* ---- Routing events --------------------------------------------------------- */
@@ -245,6 +253,7 @@ static void read_rtnl(struct daemon *daemon)
 
 	path_forget_settings();
 	rtnl_read_events(&daemon->rtnl, &events);
+	flows_forget_changed(&daemon->flows);
 	follow_links(daemon);
 }
 
@@ -291,7 +300,7 @@ static void start_reconcile(struct daemon *daemon)
 	int err;
 
 	conntrack_dump_stop(&daemon->conntrack);
-	daemon->next_reconcile_ms = clock_ms() + RECONCILE_MS;
+	daemon->reconciled_ms = clock_ms();
 	flows_dump_start(&daemon->flows);
 	err = conntrack_dump_start(&daemon->conntrack);
 	if (!err)
@@ -307,10 +316,12 @@ static void read_dump(struct daemon *daemon)
 	if (conntrack_dump_fd(&daemon->conntrack) < 0)
 		return; /* stopped after epoll_wait() had returned */
 	state = conntrack_dump_read(&daemon->conntrack, on_dump_entry, daemon);
-	if (state > 0)
+	if (state > 0) {
 		flows_dump_finish(&daemon->flows);
-	else if (state < 0)
+		daemon->working = true;
+	} else if (state < 0) {
 		start_reconcile(daemon);
+	}
 }
 
 static void read_conntrack(struct daemon *daemon)
@@ -333,6 +344,7 @@ static void on_existing_entry(void *context, const struct ct_entry *entry, bool 
 	struct daemon *daemon = context;
 
 	(void)destroyed;
+	daemon->flows.dump_entries++;
 	datapath_arm_candidate(&daemon->datapath, &entry->original);
 	datapath_arm_candidate(&daemon->datapath, &entry->reply);
 }
@@ -373,6 +385,19 @@ static void on_target_changed(void *context, const struct link *link)
 	flows_forget_link(&daemon->flows, link->ifindex);
 }
 
+static bool must_reconcile(const struct daemon *daemon, uint64_t now)
+{
+	uint64_t pace = daemon->flows.dump_entries / RECONCILE_ENTRIES_PER_MS;
+
+	if (conntrack_dump_fd(&daemon->conntrack) >= 0)
+		return false;
+	if (pace < RECONCILE_LEAST_MS)
+		pace = RECONCILE_LEAST_MS;
+	if (pace > RECONCILE_MS || !flows_need_dumps(&daemon->flows))
+		pace = RECONCILE_MS;
+	return now - daemon->reconciled_ms >= pace;
+}
+
 static void tick(struct daemon *daemon)
 {
 	uint64_t now = clock_ms();
@@ -380,8 +405,8 @@ static void tick(struct daemon *daemon)
 	clear_timer(daemon->tick);
 	datapath_heartbeat(&daemon->datapath, now);
 	notify_alive(&daemon->notify, now);
-	datapath_read_signals(&daemon->datapath);
-	flows_run_deadlines(&daemon->flows, now);
+	read_conntrack(daemon); /* before entries are refreshed: they may be gone */
+	daemon->working = true;
 	if (now >= daemon->next_review_ms) {
 		ports_review_targets(&daemon->ports, &daemon->links, &daemon->datapath,
 				     on_target_changed, daemon);
@@ -390,14 +415,14 @@ static void tick(struct daemon *daemon)
 	if (daemon->routes_changed)
 		datapath_undefer_candidates(&daemon->datapath);
 	daemon->routes_changed = false;
-	if (now >= daemon->next_reconcile_ms)
+	if (must_reconcile(daemon, now))
 		start_reconcile(daemon);
 }
 
-/* The fast timer runs only while there are entries that send no events. */
+/* The fast timer runs only while there are entries to look up in turn. */
 static void watch_eventless(struct daemon *daemon)
 {
-	bool needed = !list_empty(&daemon->flows.eventless);
+	bool needed = flows_has_eventless(&daemon->flows) && !flows_need_dumps(&daemon->flows);
 
 	if (needed == daemon->eventless_armed)
 		return;
@@ -491,12 +516,15 @@ static int loop(struct daemon *daemon)
 	struct epoll_event events[16];
 
 	while (!daemon->stop) {
-		int number = epoll_wait(daemon->epoll, events, ARRAY_SIZE(events), -1);
+		int number = epoll_wait(daemon->epoll, events, ARRAY_SIZE(events),
+					daemon->working ? 0 : -1);
 
 		if (number < 0 && errno != EINTR)
 			return -errno;
 		for (int i = 0; i < number && !daemon->stop; i++)
 			handle(daemon, (enum source)events[i].data.u32);
+		if (daemon->working)
+			daemon->working = flows_work(&daemon->flows, clock_ms());
 		conntrack_end_round(&daemon->conntrack);
 		watch_eventless(daemon);
 	}
@@ -680,7 +708,7 @@ static int learn_existing(struct daemon *daemon)
 		log_error("cannot list conntrack's entries: %s; the module nf_conntrack_netlink "
 			  "is needed",
 			  strerror(-err));
-	daemon->next_reconcile_ms = clock_ms() + RECONCILE_MS;
+	daemon->reconciled_ms = clock_ms();
 	return err;
 }
 

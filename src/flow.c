@@ -40,8 +40,20 @@
 /* Settings of the namespace are read anew when they are needed and older than this. */
 #define TIMEOUTS_FRESH_MS 5000
 
-/* Entries that send no events: this many are looked up at a time. */
-#define EVENTLESS_BATCH 16
+/* Entries that send no events: few are looked up, so many at a time; more wait for a dump. */
+#define EVENTLESS_FEW 64
+#define EVENTLESS_AT_ONCE 8
+
+/* What is done of a long task before other events get their turn: about a millisecond of it. */
+#define DEADLINES_AT_ONCE 256
+#define COMPARED_AT_ONCE 128
+
+/* The least bits of a prefix whose flows are found by their destinations' list. */
+#define DESTINATION_BITS4 16
+#define DESTINATION_BITS6 32
+
+/* A walk over so many flows is over long before the heartbeat is needed. */
+#define WALKED_AT_ONCE 4096
 
 static void count(struct flows *flows, enum daemon_counter counter)
 {
@@ -112,6 +124,27 @@ static void unhash_direction(struct flows *flows, const struct flow_direction *d
 	*at = direction->hash_next;
 }
 
+/* Directions by the start of the address that they are routed by. */
+static struct list *going_to(struct flows *flows, uint8_t family, const struct address *address)
+{
+	uint32_t start = address->word[0];
+	uint64_t hash;
+
+	if (family == AF_INET)
+		start &= htonl(~0U << (32 - DESTINATION_BITS4));
+	hash = hash_mix(flows->datapath->candidate_seed, start);
+	return &flows->destination[(hash >> 32) % FLOW_LISTS];
+}
+
+/* Directions by the MAC that they are sent to; an attacker cannot aim at a list. */
+static struct list *sent_to(struct flows *flows, const uint8_t mac[6])
+{
+	uint64_t number = 0;
+
+	memcpy(&number, mac, 6);
+	return &flows->mac[(hash_mix(flows->datapath->candidate_seed, number) >> 32) % FLOW_LISTS];
+}
+
 static void join_eventless(struct flows *flows, struct flow *flow)
 {
 	list_append(&flows->eventless, &flow->eventless);
@@ -146,7 +179,11 @@ static struct flow *add_flow(struct flows *flows, const struct ct_entry *entry)
 		flow->direction[i].flow = flow;
 		flow->direction[i].wscale = entry->wscale[i];
 		list_init(&flow->direction[i].neighbour_user);
+		list_init(&flow->direction[i].by_mac);
 		hash_direction(flows, &flow->direction[i]);
+		list_append(going_to(flows, entry->original.family,
+				     &flow->direction[DIRECTIONS - 1 - i].tuple.src),
+			    &flow->direction[i].by_destination);
 	}
 	flow->ct_id = entry->id;
 	flow->ct_status = entry->status;
@@ -184,6 +221,7 @@ static void uninstall(struct flows *flows, struct flow_direction *direction)
 	datapath_count(flows->datapath, COUNT_RETIRED_BYTES, action->bytes);
 	offload_map_remove(&flows->datapath->map, direction->slot);
 	direction->slot = 0;
+	list_remove(&direction->by_mac);
 	list_remove(&direction->neighbour_user);
 	if (direction->neighbour)
 		neighbour_release(flows->paths.neighbours, direction->neighbour);
@@ -195,6 +233,7 @@ static void free_flow(struct flows *flows, struct flow *flow)
 	for (size_t i = 0; i < DIRECTIONS; i++) {
 		uninstall(flows, &flow->direction[i]);
 		unhash_direction(flows, &flow->direction[i]);
+		list_remove(&flow->direction[i].by_destination);
 	}
 	deadline_cancel(&flow->deadline);
 	leave_eventless(flows, flow);
@@ -501,12 +540,16 @@ static void run_deadline(struct flows *flows, struct flow *flow, uint64_t now)
 	schedule(flows, flow, now, now - idle);
 }
 
-void flows_run_deadlines(struct flows *flows, uint64_t now_ms)
+static bool run_deadlines(struct flows *flows, uint64_t now_ms)
 {
-	struct deadline *deadline;
+	for (int i = 0; i < DEADLINES_AT_ONCE; i++) {
+		struct deadline *deadline = deadlines_next(&flows->deadlines, now_ms);
 
-	while ((deadline = deadlines_next(&flows->deadlines, now_ms)))
+		if (!deadline)
+			return false;
 		run_deadline(flows, container_of(deadline, struct flow, deadline), now_ms);
+	}
+	return true;
 }
 
 /* ---- Learning --------------------------------------------------------------- */
@@ -639,6 +682,7 @@ static bool install(struct flows *flows, struct flow_direction *direction,
 	direction->segment = *segment;
 	direction->egress = action.egress;
 	memcpy(direction->next_hop_mac, action.link, sizeof(direction->next_hop_mac));
+	list_append(sent_to(flows, direction->next_hop_mac), &direction->by_mac);
 	direction->neighbour = path->neighbour;
 	if (path->neighbour)
 		list_append(&path->neighbour->users, &direction->neighbour_user);
@@ -906,58 +950,95 @@ void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bo
 void flows_dump_start(struct flows *flows)
 {
 	flows->dump++;
+	flows->dump_entries = 0;
+	flows->comparing = false;
+}
+
+/* Those that are still there go to the end of the list: in front remain those to ask about. */
+static void mark_seen(struct flows *flows, struct flow *flow)
+{
+	flow->seen_in_dump = flows->dump;
+	list_remove(&flow->all);
+	list_append(&flows->all, &flow->all);
 }
 
 void flows_dump_entry(struct flows *flows, const struct ct_entry *entry)
 {
 	struct flow *flow = find_flow(flows, &entry->original);
 
+	flows->dump_entries++;
 	if (flow && flow->ct_id == entry->id && !entry->zone)
-		flow->seen_in_dump = flows->dump;
+		mark_seen(flows, flow);
 }
 
 void flows_dump_finish(struct flows *flows)
 {
-	struct list *node = flows->all.next;
-
 	count(flows, COUNT_RECONCILED);
-	while (node != &flows->all) {
-		struct flow *flow = container_of(node, struct flow, all);
-
-		node = node->next;
-		/* A dump may miss entries while the kernel resizes its table: ask again. */
-		if (flow->seen_in_dump != flows->dump && !entry_still_good(flows, flow))
-			remove_flow(flows, flow, COUNT_DELETED);
-	}
+	flows->comparing = true;
 }
 
-bool flows_watch_eventless(struct flows *flows)
+/* A dump may miss entries while the kernel resizes its table: ask again. */
+static bool compare_some(struct flows *flows)
 {
-	for (int i = 0; i < EVENTLESS_BATCH && !list_empty(&flows->eventless); i++) {
+	for (int i = 0; i < COMPARED_AT_ONCE && flows->comparing; i++) {
+		struct flow *flow = container_of(flows->all.next, struct flow, all);
+
+		if (list_empty(&flows->all) || flow->seen_in_dump == flows->dump)
+			flows->comparing = false;
+		else if (entry_still_good(flows, flow))
+			mark_seen(flows, flow);
+		else
+			remove_flow(flows, flow, COUNT_DELETED);
+	}
+	return flows->comparing;
+}
+
+bool flows_work(struct flows *flows, uint64_t now_ms)
+{
+	bool more = run_deadlines(flows, now_ms);
+
+	return compare_some(flows) || more;
+}
+
+void flows_watch_eventless(struct flows *flows)
+{
+	uint32_t number = flows->eventless_count;
+
+	for (uint32_t i = 0; i < number && i < EVENTLESS_AT_ONCE; i++) {
 		struct flow *flow = container_of(flows->eventless.next, struct flow, eventless);
 
 		list_remove(&flow->eventless);
 		list_append(&flows->eventless, &flow->eventless);
 		if (!entry_still_good(flows, flow) && !flow->forged_ms)
 			remove_flow(flows, flow, COUNT_DELETED);
-		if (flows->count <= (uint32_t)i + 1)
-			break; /* each of them once */
 	}
-	return !list_empty(&flows->eventless);
+}
+
+bool flows_has_eventless(const struct flows *flows)
+{
+	return flows->eventless_count;
+}
+
+bool flows_need_dumps(const struct flows *flows)
+{
+	return flows->eventless_count > EVENTLESS_FEW;
 }
 
 /* ---- Changes of path -------------------------------------------------------- */
 
 typedef bool (*flow_predicate)(const struct flow_direction *direction, const void *data);
 
+/* At once, however long it takes: what remains of the cache until then is wrong. */
 static void forget_where(struct flows *flows, flow_predicate matches, const void *data)
 {
 	struct list *node = flows->all.next;
 
-	while (node != &flows->all) {
+	for (uint32_t walked = 1; node != &flows->all; walked++) {
 		struct flow *flow = container_of(node, struct flow, all);
 
 		node = node->next;
+		if (walked % WALKED_AT_ONCE == 0)
+			datapath_heartbeat(flows->datapath, clock_ms());
 		if (matches(&flow->direction[ORIGINAL], data) ||
 		    matches(&flow->direction[REPLY], data))
 			forget_flow(flows, flow);
@@ -1002,39 +1083,85 @@ void flows_forget_link(struct flows *flows, uint32_t ifindex)
 	forget_where(flows, uses_link, &ifindex);
 }
 
-struct prefix {
-	uint8_t family;
-	unsigned int length;
-	const struct address *address;
-};
-
 /* Is the direction routed by the prefix? It goes to where the opposite one comes from. */
-static bool routed_by(const struct flow_direction *direction, const void *data)
+static bool routed_by(const struct flow_direction *direction, const struct flow_prefix *prefix)
 {
-	const struct prefix *prefix = data;
 	const struct tuple *opposite = &opposite_of(direction)->tuple;
 
 	return opposite->family == prefix->family &&
-	       address_in_prefix(&opposite->src, prefix->address, prefix->length);
+	       address_in_prefix(&opposite->src, &prefix->address, prefix->length);
 }
 
-void flows_forget_route(struct flows *flows, uint8_t family, const struct address *prefix,
+static bool routed_by_changed(const struct flow_direction *direction, const void *data)
+{
+	const struct flows *flows = data;
+
+	for (size_t i = 0; i < flows->changed_prefixes; i++)
+		if (routed_by(direction, &flows->changed_prefix[i]))
+			return true;
+	return false;
+}
+
+void flows_forget_changed(struct flows *flows)
+{
+	if (flows->changed_prefixes)
+		forget_where(flows, routed_by_changed, flows);
+	flows->changed_prefixes = 0;
+}
+
+/*
+ * Move all of a list to another head. Taking a flow back takes both its directions out of
+ * whatever lists they are in, so a walk may only ever look at the first.
+ */
+static void move_all(struct list *from, struct list *to)
+{
+	list_init(to);
+	if (list_empty(from))
+		return;
+	*to = *from;
+	to->next->prev = to;
+	to->prev->next = to;
+	list_init(from);
+}
+
+void flows_forget_route(struct flows *flows, uint8_t family, const struct address *address,
 			unsigned int length)
 {
-	const struct prefix changed = { family, length, prefix };
+	const struct flow_prefix prefix = { *address, length, family };
+	struct list *list = going_to(flows, family, address), rest;
 
-	forget_where(flows, routed_by, &changed);
-}
+	if (length < (family == AF_INET ? DESTINATION_BITS4 : DESTINATION_BITS6)) {
+		if (flows->changed_prefixes == CHANGED_PREFIXES)
+			flows_forget_changed(flows);
+		flows->changed_prefix[flows->changed_prefixes++] = prefix;
+		return;
+	}
+	move_all(list, &rest);
+	while (!list_empty(&rest)) {
+		struct flow_direction *direction =
+			container_of(rest.next, struct flow_direction, by_destination);
 
-static bool leaves_for(const struct flow_direction *direction, const void *data)
-{
-	return is_installed(direction) &&
-	       !memcmp(direction->next_hop_mac, data, sizeof(direction->next_hop_mac));
+		list_remove(&direction->by_destination);
+		list_append(list, &direction->by_destination);
+		if (routed_by(direction, &prefix))
+			forget_flow(flows, direction->flow);
+	}
 }
 
 void flows_forget_mac(struct flows *flows, const uint8_t mac[6])
 {
-	forget_where(flows, leaves_for, mac);
+	struct list *list = sent_to(flows, mac), rest;
+
+	move_all(list, &rest);
+	while (!list_empty(&rest)) {
+		struct flow_direction *direction =
+			container_of(rest.next, struct flow_direction, by_mac);
+
+		list_remove(&direction->by_mac);
+		list_append(list, &direction->by_mac);
+		if (!memcmp(direction->next_hop_mac, mac, sizeof(direction->next_hop_mac)))
+			forget_flow(flows, direction->flow);
+	}
 }
 
 void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour)
@@ -1079,6 +1206,10 @@ int flows_init(struct flows *flows, const struct options *options, struct datapa
 		return -ENOMEM;
 	list_init(&flows->all);
 	list_init(&flows->eventless);
+	for (size_t i = 0; i < FLOW_LISTS; i++) {
+		list_init(&flows->destination[i]);
+		list_init(&flows->mac[i]);
+	}
 	deadlines_init(&flows->deadlines, clock_ms());
 	return 0;
 }

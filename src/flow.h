@@ -31,7 +31,9 @@ struct flow_direction {
 	uint8_t next_hop_mac[6];     /* all 0 where the egress device has no link layer */
 	struct neighbour *neighbour; /* NULL for a blackhole and where none was asked for */
 	struct list neighbour_user;  /* in neighbour->users */
-	uint8_t wscale;              /* of its sender */
+	struct list by_mac;          /* while installed */
+	struct list by_destination;
+	uint8_t wscale; /* of its sender */
 };
 
 struct flow {
@@ -49,6 +51,18 @@ struct flow {
 	uint64_t reset_ms;     /* when a genuine RST was seen, 0 never; packets pass since */
 	uint32_t seen_in_dump; /* number of the last dump that had it */
 };
+
+/* Lists of directions that have something in common, so that a change finds them. */
+#define FLOW_LISTS 1024
+
+struct flow_prefix {
+	struct address address;
+	unsigned int length;
+	uint8_t family;
+};
+
+/* Short prefixes whose routes changed, for one walk over all flows. */
+#define CHANGED_PREFIXES 16
 
 struct flows {
 	const struct options *options;
@@ -69,8 +83,14 @@ struct flows {
 	uint64_t udp_idle_ms;
 	uint32_t timeouts[CT_TIMEOUTS];
 	uint64_t timeouts_read_ms;
-	uint32_t dump; /* number of the dump under way */
+	uint32_t dump; /* number of the dump under way, or the last */
+	uint32_t dump_entries;
+	bool comparing; /* flows that the last dump did not have are being looked up */
 	bool full_warned;
+	struct list destination[FLOW_LISTS];
+	struct list mac[FLOW_LISTS];
+	struct flow_prefix changed_prefix[CHANGED_PREFIXES];
+	size_t changed_prefixes;
 };
 
 /* Returns 0 or -ENOMEM. The modules and options given must outlive the table. */
@@ -92,27 +112,39 @@ void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bo
  */
 void flows_dump_start(struct flows *flows);
 void flows_dump_entry(struct flows *flows, const struct ct_entry *entry);
-void flows_dump_finish(struct flows *flows);
+void flows_dump_finish(struct flows *flows); /* flows_work() does the rest */
 
 /* Take flows back because what they were derived from changed; their next packet returns them. */
 void flows_forget_all(struct flows *flows);
 void flows_forget_excluded(struct flows *flows); /* by options that are new */
 void flows_forget_link(struct flows *flows, uint32_t ifindex);
-void flows_forget_route(struct flows *flows, uint8_t family, const struct address *prefix,
-			unsigned int length);
 void flows_forget_mac(struct flows *flows, const uint8_t mac[6]);
 void flows_forget_neighbour(struct flows *flows, struct neighbour *neighbour);
+
+/*
+ * A route of the prefix changed. Flows of short prefixes wait for flows_forget_changed(), one walk
+ * for all of them: call it before flows are learned again.
+ */
+void flows_forget_route(struct flows *flows, uint8_t family, const struct address *address,
+			unsigned int length);
+void flows_forget_changed(struct flows *flows);
 
 /* What the options say of time, when they are new. */
 void flows_take_options(struct flows *flows);
 
-/* Refresh and expire what is due. */
-void flows_run_deadlines(struct flows *flows, uint64_t now_ms);
+/*
+ * Refresh and expire what is due, and compare with a dump: a slice of it, about a millisecond.
+ * True while more is to be done.
+ */
+bool flows_work(struct flows *flows, uint64_t now_ms);
 
 /*
- * Entries that are older than our subscription send no events, not even when they are
- * deleted. They are looked up in turn, a few at a time. True while there are any.
+ * Entries that are older than our subscription send no events, not even when they are deleted.
+ * A few of them are looked up in turn, some at each call. Too many for that need dumps of
+ * conntrack, which cost less an entry.
  */
-bool flows_watch_eventless(struct flows *flows);
+void flows_watch_eventless(struct flows *flows);
+bool flows_has_eventless(const struct flows *flows);
+bool flows_need_dumps(const struct flows *flows);
 
 #endif /* BPFW_FLOW_H */

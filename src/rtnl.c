@@ -171,11 +171,14 @@ static int dispatch(const struct nlmsghdr *message, void *data)
 	return MNL_CB_OK;
 }
 
+/* Events may come as fast as they are read: the loop has other things to do in between. */
+#define EVENT_READS 256
+
 void rtnl_read_events(struct rtnl *rtnl, const struct rtnl_events *events)
 {
 	char buffer[32768]; /* its own: the callbacks may ask questions */
 
-	for (;;) {
+	for (int i = 0; i < EVENT_READS; i++) {
 		ssize_t len = mnl_socket_recvfrom(rtnl->events, buffer, sizeof(buffer));
 
 		if (len < 0 && errno == EINTR)

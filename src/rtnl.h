@@ -47,7 +47,10 @@ int rtnl_events_fd(const struct rtnl *rtnl);
  */
 int rtnl_request(struct rtnl *rtnl, struct nlmsghdr *request, mnl_cb_t callback, void *data);
 
-/* Read all events that are waiting. Lost events end in events->lost(). */
+/*
+ * Read events that are waiting, some hundreds at most: the socket stays readable while there are
+ * more. Lost events end in events->lost().
+ */
 void rtnl_read_events(struct rtnl *rtnl, const struct rtnl_events *events);
 
 /* Attribute helpers: `table` has max + 1 entries, absent ones are NULL. */
