@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <time.h>
 
 #include "bridge.h"
 #include "conntrack.h"
@@ -265,11 +266,11 @@ static void read_ipsec(struct daemon *daemon)
 
 /* ---- Conntrack -------------------------------------------------------------- */
 
-static void on_signal(void *context, const struct bpfw_signal *signal)
+static bool on_signal(void *context, const struct bpfw_signal *signal)
 {
 	struct daemon *daemon = context;
 
-	flows_signal(&daemon->flows, signal);
+	return flows_signal(&daemon->flows, signal);
 }
 
 static void on_conntrack(void *context, const struct ct_entry *entry, bool destroyed)
@@ -324,13 +325,27 @@ static void read_dump(struct daemon *daemon)
 	}
 }
 
-static void read_conntrack(struct daemon *daemon)
+/*
+ * Under a flood of tuples that conntrack does not tell of, their signals are read once a
+ * millisecond. Those that find the ring full meanwhile are sent again with the next packet.
+ */
+static void rest_from_flood(void)
+{
+	const struct timespec rest = { .tv_nsec = 1000000 };
+
+	nanosleep(&rest, NULL);
+}
+
+/* Signals and conntrack events, which belong together. */
+static void read_flows(struct daemon *daemon)
 {
 	int err;
 
 	/* A forged FIN is signalled before conntrack's event about it is sent: keep the order. */
 	datapath_read_signals(&daemon->datapath);
 	err = conntrack_read_events(&daemon->conntrack, on_conntrack, daemon);
+	if (flows_untold(&daemon->flows))
+		rest_from_flood();
 	if (!err)
 		return;
 	datapath_count(&daemon->datapath, COUNT_EVENTS_LOST, 1);
@@ -405,7 +420,7 @@ static void tick(struct daemon *daemon)
 	clear_timer(daemon->tick);
 	datapath_heartbeat(&daemon->datapath, now);
 	notify_alive(&daemon->notify, now);
-	read_conntrack(daemon); /* before entries are refreshed: they may be gone */
+	read_flows(daemon); /* before entries are refreshed: they may be gone */
 	daemon->working = true;
 	if (now >= daemon->next_review_ms) {
 		ports_review_targets(&daemon->ports, &daemon->links, &daemon->datapath,
@@ -484,10 +499,8 @@ static void handle(struct daemon *daemon, enum source source)
 {
 	switch (source) {
 	case SOURCE_SIGNALS:
-		datapath_read_signals(&daemon->datapath);
-		break;
 	case SOURCE_CONNTRACK:
-		read_conntrack(daemon);
+		read_flows(daemon);
 		break;
 	case SOURCE_DUMP:
 		read_dump(daemon);

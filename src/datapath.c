@@ -304,8 +304,8 @@ struct signal_receiver {
 	uint32_t received; /* in this round */
 };
 
-/* More than the ring holds: a round takes all that were there when it started, and ends. */
-#define SIGNALS_PER_ROUND 4096
+/* Some milliseconds of work at most, then the loop looks at what else there is. */
+#define SIGNALS_PER_ROUND 256
 
 static struct signal_receiver receiver; /* one ring buffer per process */
 
@@ -313,9 +313,9 @@ static int receive_signal(void *context, void *data, size_t size)
 {
 	struct signal_receiver *to = context;
 
-	if (size >= sizeof(struct bpfw_signal))
-		to->callback(to->context, data);
-	return ++to->received < SIGNALS_PER_ROUND ? 0 : -ECANCELED;
+	bool more = size < sizeof(struct bpfw_signal) || to->callback(to->context, data);
+
+	return more && ++to->received < SIGNALS_PER_ROUND ? 0 : -ECANCELED;
 }
 
 int datapath_set_signals(struct datapath *datapath, signal_callback callback, void *context)

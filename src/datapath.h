@@ -39,7 +39,8 @@ struct datapath {
 	struct offload_map map;
 };
 
-typedef void (*signal_callback)(void *context, const struct bpfw_signal *signal);
+/* Returns whether it takes another one now. */
+typedef bool (*signal_callback)(void *context, const struct bpfw_signal *signal);
 
 /* Load and verify. Returns 0 or -errno; the reason has been logged. */
 int datapath_load(struct datapath *datapath, const struct datapath_config *config);
@@ -51,7 +52,10 @@ int datapath_tc_fd(const struct datapath *datapath, bool bare);
 /* The cache may be trusted for HEARTBEAT_VALID_MS from now on. */
 void datapath_heartbeat(struct datapath *datapath, uint64_t now_ms);
 
-/* Signals: a descriptor to poll, and a call that hands out all that are waiting. */
+/*
+ * Signals: a descriptor to poll, and a call that hands out those that are waiting, a few hundred
+ * at most: the descriptor stays readable while there are more.
+ */
 int datapath_set_signals(struct datapath *datapath, signal_callback callback, void *context);
 int datapath_signals_fd(const struct datapath *datapath);
 void datapath_read_signals(struct datapath *datapath);

@@ -44,6 +44,13 @@
 #define EVENTLESS_FEW 64
 #define EVENTLESS_AT_ONCE 8
 
+/*
+ * Lookups for tuples that turned out to have no flow: so many a second, so many at once. Half a
+ * per cent of a CPU.
+ */
+#define VAIN_PER_SECOND 1000
+#define VAIN_MAX 250
+
 /* What is done of a long task before other events get their turn: about a millisecond of it. */
 #define DEADLINES_AT_ONCE 256
 #define COMPARED_AT_ONCE 128
@@ -816,29 +823,89 @@ static void learn(struct flows *flows, const struct tuple *tuple, const struct s
 	}
 }
 
-static void candidate_signal(struct flows *flows, const struct tuple *tuple,
+static struct tuple tuple_of_signal(const struct bpfw_signal *signal)
+{
+	return signal->family == AF_INET ? tuple_from_key4(&signal->key.v4) :
+					   tuple_from_key6(&signal->key.v6);
+}
+
+static struct segment segment_of_signal(const struct bpfw_signal *signal)
+{
+	return signal->family == AF_INET ? segment_from_key4(&signal->key.v4) :
+					   segment_from_key6(&signal->key.v6);
+}
+
+/* May the tuple be looked up although that is likely to be in vain? */
+static bool may_be_vain(struct flows *flows)
+{
+	uint64_t now = clock_ms(), more = (now - flows->vain_ms) * VAIN_PER_SECOND / 1000;
+
+	if (more) {
+		flows->vain = more < VAIN_MAX - flows->vain ? flows->vain + (uint32_t)more :
+							      VAIN_MAX;
+		flows->vain_ms = now;
+	}
+	return flows->vain;
+}
+
+static void look_candidate_up(struct flows *flows, const struct bpfw_signal *signal, bool known)
+{
+	const struct segment segment = segment_of_signal(signal);
+	const struct tuple tuple = tuple_of_signal(signal);
+	enum daemon_counter why = COUNT_NO_ENTRY;
+	struct ct_entry entry;
+
+	if (!conntrack_lookup(flows->conntrack, &tuple, &entry))
+		why = judge_entry(flows, &entry);
+	if (why != DAEMON_COUNTERS && flows->vain)
+		flows->vain--;
+	if (why == DAEMON_COUNTERS && !known && table_is_full(flows))
+		why = COUNT_FULL;
+	if (why != DAEMON_COUNTERS)
+		refuse(flows, &tuple, why);
+	else
+		learn(flows, &tuple, &segment, &entry, signal);
+}
+
+/*
+ * An entry that can be offloaded has been told of by an event, or is older than the daemon. What
+ * has not may be a flood of spoofed packets: it is put aside until the events have been read, in
+ * case the event is among those, and then only a number of such tuples is looked up.
+ */
+static bool candidate_signal(struct flows *flows, const struct tuple *tuple,
 			     const struct segment *segment, const struct bpfw_signal *signal)
 {
 	const struct flow_direction *direction = find_direction(flows, tuple);
-	enum daemon_counter why;
-	struct ct_entry entry;
 
 	if (direction && is_installed(direction) && segment_equal(&direction->segment, segment))
-		return; /* signalled again before we were done */
-	if (conntrack_lookup(flows->conntrack, tuple, &entry)) {
-		refuse(flows, tuple, COUNT_NO_ENTRY);
-		return;
+		return true; /* signalled again before we were done */
+	if (direction || told_has(&flows->told, datapath_hash(flows->datapath, tuple)) ||
+	    may_be_vain(flows)) {
+		look_candidate_up(flows, signal, direction);
+		return true;
 	}
-	why = judge_entry(flows, &entry);
-	if (why != DAEMON_COUNTERS) {
-		refuse(flows, tuple, why);
-		return;
+	flows->untold[flows->untold_count++] = *signal;
+	return flows->untold_count < UNTOLD_AT_ONCE;
+}
+
+bool flows_untold(struct flows *flows)
+{
+	bool passed_over = false;
+
+	for (uint32_t i = 0; i < flows->untold_count; i++) {
+		const struct bpfw_signal *signal = &flows->untold[i];
+		const struct tuple tuple = tuple_of_signal(signal);
+
+		if (told_has(&flows->told, datapath_hash(flows->datapath, &tuple)) ||
+		    may_be_vain(flows)) {
+			look_candidate_up(flows, signal, find_direction(flows, &tuple));
+			continue;
+		}
+		refuse(flows, &tuple, COUNT_UNREPLIED);
+		passed_over = true;
 	}
-	if (!direction && table_is_full(flows)) {
-		refuse(flows, tuple, COUNT_FULL);
-		return;
-	}
-	learn(flows, tuple, segment, &entry, signal);
+	flows->untold_count = 0;
+	return passed_over;
 }
 
 /* ---- TCP control segments --------------------------------------------------- */
@@ -873,22 +940,18 @@ static void control_signal(struct flows *flows, struct flow *flow, const struct 
 		remove_flow(flows, flow, COUNT_CLOSED);
 }
 
-void flows_signal(struct flows *flows, const struct bpfw_signal *signal)
+bool flows_signal(struct flows *flows, const struct bpfw_signal *signal)
 {
-	bool ipv4 = signal->family == AF_INET;
-	struct tuple tuple = ipv4 ? tuple_from_key4(&signal->key.v4) :
-				    tuple_from_key6(&signal->key.v6);
-	struct segment segment = ipv4 ? segment_from_key4(&signal->key.v4) :
-					segment_from_key6(&signal->key.v6);
+	const struct segment segment = segment_of_signal(signal);
+	const struct tuple tuple = tuple_of_signal(signal);
 	struct flow *flow;
 
-	if (signal->kind == SIGNAL_CANDIDATE) {
-		candidate_signal(flows, &tuple, &segment, signal);
-		return;
-	}
+	if (signal->kind == SIGNAL_CANDIDATE)
+		return candidate_signal(flows, &tuple, &segment, signal);
 	flow = find_flow(flows, &tuple);
 	if (flow)
 		control_signal(flows, flow, signal);
+	return true;
 }
 
 /* ---- Conntrack events and dumps --------------------------------------------- */

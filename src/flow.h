@@ -61,6 +61,9 @@ struct flow_prefix {
 	uint8_t family;
 };
 
+/* Signals of tuples that conntrack has not told of, until its events have been read. */
+#define UNTOLD_AT_ONCE 96
+
 /* Short prefixes whose routes changed, for one walk over all flows. */
 #define CHANGED_PREFIXES 16
 
@@ -81,6 +84,10 @@ struct flows {
 	uint32_t max;
 	uint64_t tcp_idle_ms;
 	uint64_t udp_idle_ms;
+	uint32_t vain;    /* lookups that may be in vain until there are more */
+	uint64_t vain_ms; /* when it was raised last */
+	uint32_t untold_count;
+	struct bpfw_signal untold[UNTOLD_AT_ONCE];
 	uint32_t timeouts[CT_TIMEOUTS];
 	uint64_t timeouts_read_ms;
 	uint32_t dump; /* number of the dump under way, or the last */
@@ -100,8 +107,18 @@ int flows_init(struct flows *flows, const struct options *options, struct datapa
 /* Take everything back, leaving conntrack's timeouts as if the stack had seen it all. */
 void flows_free(struct flows *flows);
 
-/* A signal of the BPF side: a candidate, or a TCP control segment of a flow. */
-void flows_signal(struct flows *flows, const struct bpfw_signal *signal);
+/*
+ * A signal of the BPF side: a candidate, or a TCP control segment of a flow. Returns false when
+ * flows_untold() must be called before the next.
+ */
+bool flows_signal(struct flows *flows, const struct bpfw_signal *signal);
+
+/*
+ * Go back to the candidates that conntrack had not told of, once its events have been read.
+ * Returns true when some were passed over, which only happens under a flood: then it is to be
+ * called no more than once a millisecond.
+ */
+bool flows_untold(struct flows *flows);
 
 /* A conntrack event. */
 void flows_conntrack_event(struct flows *flows, const struct ct_entry *entry, bool destroyed);
