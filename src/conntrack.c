@@ -2,11 +2,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
 #include <linux/filter.h>
-#include <linux/netfilter/nf_conntrack_common.h>
-#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +14,6 @@
 
 #include "conntrack.h"
 #include "log.h"
-#include "rtnl.h"
 #include "util.h"
 
 /* conntrack -F with 100,000 entries sends as many messages of about 300 bytes. */
@@ -23,6 +21,16 @@
 
 /* Room for a request of ours: two headers, a tuple of IPv6, and what a change can say. */
 #define REQUEST_MAX 512
+
+typedef struct nf_conntrack nfct;
+
+static inline void cleanup_nfct(nfct *const *object)
+{
+	if (*object)
+		nfct_destroy(*object);
+}
+
+#define _cleanup_nfct_ __attribute__((cleanup(cleanup_nfct)))
 
 static struct mnl_socket *open_socket(int flags)
 {
@@ -121,161 +129,102 @@ int conntrack_events_fd(const struct conntrack *ct)
 	return mnl_socket_get_fd(ct->events);
 }
 
-/* ---- Messages --------------------------------------------------------------- */
+/* ---- Between our types and libnetfilter_conntrack's ------------------------ */
 
-static void put_addresses(struct nlmsghdr *message, const struct tuple *tuple)
+struct tuple_attributes {
+	enum nf_conntrack_attr l3, l4, src4, dst4, src6, dst6, sport, dport;
+};
+
+static const struct tuple_attributes original_attributes = {
+	ATTR_ORIG_L3PROTO,  ATTR_ORIG_L4PROTO,  ATTR_ORIG_IPV4_SRC, ATTR_ORIG_IPV4_DST,
+	ATTR_ORIG_IPV6_SRC, ATTR_ORIG_IPV6_DST, ATTR_ORIG_PORT_SRC, ATTR_ORIG_PORT_DST,
+};
+
+static const struct tuple_attributes reply_attributes = {
+	ATTR_REPL_L3PROTO,  ATTR_REPL_L4PROTO,  ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV4_DST,
+	ATTR_REPL_IPV6_SRC, ATTR_REPL_IPV6_DST, ATTR_REPL_PORT_SRC, ATTR_REPL_PORT_DST,
+};
+
+static void put_tuple(nfct *object, const struct tuple_attributes *attributes,
+		      const struct tuple *tuple)
 {
-	struct nlattr *nest = mnl_attr_nest_start(message, CTA_TUPLE_IP);
-	bool ipv4 = tuple->family == AF_INET;
-	size_t len = rtnl_address_len(tuple->family);
-
-	mnl_attr_put(message, ipv4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, len, &tuple->src);
-	mnl_attr_put(message, ipv4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, len, &tuple->dst);
-	mnl_attr_nest_end(message, nest);
+	nfct_set_attr_u8(object, attributes->l3, tuple->family);
+	nfct_set_attr_u8(object, attributes->l4, tuple->protocol);
+	if (tuple->family == AF_INET) {
+		nfct_set_attr_u32(object, attributes->src4, tuple->src.word[0]);
+		nfct_set_attr_u32(object, attributes->dst4, tuple->dst.word[0]);
+	} else {
+		nfct_set_attr(object, attributes->src6, &tuple->src);
+		nfct_set_attr(object, attributes->dst6, &tuple->dst);
+	}
+	nfct_set_attr_u16(object, attributes->sport, tuple->sport);
+	nfct_set_attr_u16(object, attributes->dport, tuple->dport);
 }
 
-static void put_original(struct nlmsghdr *message, const struct tuple *tuple)
+static bool get_tuple(const nfct *object, const struct tuple_attributes *attributes,
+		      struct tuple *tuple)
 {
-	struct nlattr *nest = mnl_attr_nest_start(message, CTA_TUPLE_ORIG), *proto;
-
-	put_addresses(message, tuple);
-	proto = mnl_attr_nest_start(message, CTA_TUPLE_PROTO);
-	mnl_attr_put_u8(message, CTA_PROTO_NUM, tuple->protocol);
-	mnl_attr_put_u16(message, CTA_PROTO_SRC_PORT, tuple->sport);
-	mnl_attr_put_u16(message, CTA_PROTO_DST_PORT, tuple->dport);
-	mnl_attr_nest_end(message, proto);
-	mnl_attr_nest_end(message, nest);
-}
-
-/* The attribute's content if it is there and of this length, else NULL. */
-static const void *payload(const struct nlattr *attribute, size_t len)
-{
-	return attribute && mnl_attr_get_payload_len(attribute) == len ?
-		       mnl_attr_get_payload(attribute) :
-		       NULL;
-}
-
-static uint8_t get_u8(const struct nlattr *attribute)
-{
-	const uint8_t *value = payload(attribute, sizeof(*value));
-
-	return value ? *value : 0;
-}
-
-static uint32_t get_be32(const struct nlattr *attribute)
-{
-	const void *value = payload(attribute, sizeof(uint32_t));
-	uint32_t number = 0;
-
-	if (value)
-		memcpy(&number, value, sizeof(number));
-	return ntohl(number);
-}
-
-/* An attribute of two bytes, in the order in which it came. */
-static __be16 get_be16(const struct nlattr *attribute)
-{
-	const void *value = payload(attribute, sizeof(__be16));
-	__be16 number = 0;
-
-	if (value)
-		memcpy(&number, value, sizeof(number));
-	return number;
-}
-
-static bool get_addresses(const struct nlattr *nest, struct tuple *tuple)
-{
-	const struct nlattr *table[CTA_IP_MAX + 1];
-
-	rtnl_nested(nest, table, CTA_IP_MAX);
-	tuple->family = table[CTA_IP_V4_SRC] ? AF_INET : AF_INET6;
-	if (tuple->family == AF_INET)
-		return rtnl_address(table[CTA_IP_V4_SRC], AF_INET, &tuple->src) &&
-		       rtnl_address(table[CTA_IP_V4_DST], AF_INET, &tuple->dst);
-	return rtnl_address(table[CTA_IP_V6_SRC], AF_INET6, &tuple->src) &&
-	       rtnl_address(table[CTA_IP_V6_DST], AF_INET6, &tuple->dst);
-}
-
-static bool get_ports(const struct nlattr *nest, struct tuple *tuple)
-{
-	const struct nlattr *table[CTA_PROTO_MAX + 1];
-
-	rtnl_nested(nest, table, CTA_PROTO_MAX);
-	tuple->protocol = get_u8(table[CTA_PROTO_NUM]);
-	tuple->sport = get_be16(table[CTA_PROTO_SRC_PORT]);
-	tuple->dport = get_be16(table[CTA_PROTO_DST_PORT]);
-	return (tuple->protocol == IPPROTO_TCP || tuple->protocol == IPPROTO_UDP) &&
-	       payload(table[CTA_PROTO_SRC_PORT], sizeof(__be16)) &&
-	       payload(table[CTA_PROTO_DST_PORT], sizeof(__be16));
-}
-
-/* A TCP or UDP tuple; `zone` becomes other than 0 if it is of a zone. */
-static bool get_tuple(const struct nlattr *nest, struct tuple *tuple, uint16_t *zone)
-{
-	const struct nlattr *table[CTA_TUPLE_MAX + 1];
-
-	rtnl_nested(nest, table, CTA_TUPLE_MAX);
 	memset(tuple, 0, sizeof(*tuple));
-	*zone |= ntohs(get_be16(table[CTA_TUPLE_ZONE]));
-	return get_addresses(table[CTA_TUPLE_IP], tuple) &&
-	       get_ports(table[CTA_TUPLE_PROTO], tuple);
+	tuple->family = nfct_get_attr_u8(object, attributes->l3);
+	tuple->protocol = nfct_get_attr_u8(object, attributes->l4);
+	if (tuple->protocol != IPPROTO_TCP && tuple->protocol != IPPROTO_UDP)
+		return false;
+	if (tuple->family == AF_INET) {
+		tuple->src.word[0] = nfct_get_attr_u32(object, attributes->src4);
+		tuple->dst.word[0] = nfct_get_attr_u32(object, attributes->dst4);
+	} else if (tuple->family == AF_INET6) {
+		const void *src = nfct_get_attr(object, attributes->src6);
+		const void *dst = nfct_get_attr(object, attributes->dst6);
+
+		if (!src || !dst)
+			return false;
+		memcpy(&tuple->src, src, sizeof(tuple->src));
+		memcpy(&tuple->dst, dst, sizeof(tuple->dst));
+	} else {
+		return false;
+	}
+	tuple->sport = nfct_get_attr_u16(object, attributes->sport);
+	tuple->dport = nfct_get_attr_u16(object, attributes->dport);
+	return true;
 }
 
 /*
  * The window scale of a sender. An entry that was picked up in mid-connection (the kernel
  * makes such ones liberal) does not know it: then the largest there is (RFC 7323).
  */
-static uint8_t window_scale(const struct nlattr *scale, uint8_t flags)
+static uint8_t window_scale(const nfct *object, enum nf_conntrack_attr scale,
+			    enum nf_conntrack_attr flags)
 {
-	if (flags & IP_CT_TCP_FLAG_WINDOW_SCALE)
-		return get_u8(scale);
-	return flags & IP_CT_TCP_FLAG_BE_LIBERAL ? 14 : 0;
-}
+	uint8_t known = nfct_get_attr_u8(object, flags);
 
-static uint8_t get_tcp_flags(const struct nlattr *attribute)
-{
-	const struct nf_ct_tcp_flags *flags = payload(attribute, sizeof(*flags));
-
-	return flags ? flags->flags : 0;
-}
-
-static void get_tcp(const struct nlattr *protoinfo, struct ct_entry *entry)
-{
-	const struct nlattr *outer[CTA_PROTOINFO_MAX + 1], *tcp[CTA_PROTOINFO_TCP_MAX + 1];
-	uint8_t original, reply;
-
-	rtnl_nested(protoinfo, outer, CTA_PROTOINFO_MAX);
-	rtnl_nested(outer[CTA_PROTOINFO_TCP], tcp, CTA_PROTOINFO_TCP_MAX);
-	original = get_tcp_flags(tcp[CTA_PROTOINFO_TCP_FLAGS_ORIGINAL]);
-	reply = get_tcp_flags(tcp[CTA_PROTOINFO_TCP_FLAGS_REPLY]);
-	entry->tcp_state = get_u8(tcp[CTA_PROTOINFO_TCP_STATE]);
-	entry->wscale[0] = window_scale(tcp[CTA_PROTOINFO_TCP_WSCALE_ORIGINAL], original);
-	entry->wscale[1] = window_scale(tcp[CTA_PROTOINFO_TCP_WSCALE_REPLY], reply);
-	entry->liberal = original & reply & IP_CT_TCP_FLAG_BE_LIBERAL;
+	if (known & IP_CT_TCP_FLAG_WINDOW_SCALE)
+		return nfct_get_attr_u8(object, scale);
+	return known & IP_CT_TCP_FLAG_BE_LIBERAL ? 14 : 0;
 }
 
 /* A TCP or UDP entry out of a message; false for everything else. */
 static bool parse_entry(const struct nlmsghdr *message, struct ct_entry *entry)
 {
-	const struct nlattr *table[CTA_MAX + 1];
+	_cleanup_nfct_ nfct *object = nfct_new();
 
-	/* libmnl rounds the length up; the kernel pads its attributes, so that it is round. */
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg) ||
-	    message->nlmsg_len % MNL_ALIGNTO)
+	if (!object || nfct_nlmsg_parse(message, object) < 0)
 		return false;
-	rtnl_attributes(message, sizeof(struct nfgenmsg), table, CTA_MAX);
-	memset(entry, 0, sizeof(*entry));
-	entry->zone = ntohs(get_be16(table[CTA_ZONE]));
-	if (!get_tuple(table[CTA_TUPLE_ORIG], &entry->original, &entry->zone) ||
-	    !get_tuple(table[CTA_TUPLE_REPLY], &entry->reply, &entry->zone))
+	if (!get_tuple(object, &original_attributes, &entry->original) ||
+	    !get_tuple(object, &reply_attributes, &entry->reply))
 		return false;
-	entry->id = get_be32(table[CTA_ID]);
-	entry->status = get_be32(table[CTA_STATUS]);
-	entry->timeout = get_be32(table[CTA_TIMEOUT]);
-	entry->mark = get_be32(table[CTA_MARK]);
-	entry->helper = table[CTA_HELP] != NULL;
-	if (entry->original.protocol == IPPROTO_TCP)
-		get_tcp(table[CTA_PROTOINFO], entry);
+	entry->id = nfct_get_attr_u32(object, ATTR_ID);
+	entry->status = nfct_get_attr_u32(object, ATTR_STATUS);
+	entry->timeout = nfct_get_attr_u32(object, ATTR_TIMEOUT);
+	entry->mark = nfct_get_attr_u32(object, ATTR_MARK);
+	entry->zone = nfct_get_attr_u16(object, ATTR_ZONE) |
+		      nfct_get_attr_u16(object, ATTR_ORIG_ZONE) |
+		      nfct_get_attr_u16(object, ATTR_REPL_ZONE);
+	entry->tcp_state = nfct_get_attr_u8(object, ATTR_TCP_STATE);
+	entry->wscale[0] = window_scale(object, ATTR_TCP_WSCALE_ORIG, ATTR_TCP_FLAGS_ORIG);
+	entry->wscale[1] = window_scale(object, ATTR_TCP_WSCALE_REPL, ATTR_TCP_FLAGS_REPL);
+	entry->liberal = nfct_get_attr_u8(object, ATTR_TCP_FLAGS_ORIG) &
+			 nfct_get_attr_u8(object, ATTR_TCP_FLAGS_REPL) & IP_CT_TCP_FLAG_BE_LIBERAL;
+	entry->helper = nfct_attr_is_set(object, ATTR_HELPER_NAME) > 0;
 	return true;
 }
 
@@ -304,10 +253,16 @@ static int keep_entry(const struct nlmsghdr *message, void *data)
 
 int conntrack_lookup(struct conntrack *ct, const struct tuple *tuple, struct ct_entry *entry)
 {
+	_cleanup_nfct_ nfct *object = nfct_new();
+	struct nlmsghdr *request;
 	char buffer[REQUEST_MAX];
-	struct nlmsghdr *request = put_header(ct, buffer, IPCTNL_MSG_CT_GET, 0, tuple->family);
 
-	put_original(request, tuple);
+	if (!object)
+		return -ENOMEM;
+	put_tuple(object, &original_attributes, tuple);
+	request = put_header(ct, buffer, IPCTNL_MSG_CT_GET, 0, tuple->family);
+	if (nfct_nlmsg_build(request, object) < 0)
+		return -EINVAL;
 	if (mnl_socket_sendto(ct->query, request, request->nlmsg_len) < 0)
 		return -errno;
 	for (;;) {
@@ -326,41 +281,41 @@ int conntrack_lookup(struct conntrack *ct, const struct tuple *tuple, struct ct_
 
 /* ---- Changes ---------------------------------------------------------------- */
 
-static void put_tcp(struct nlmsghdr *message, const struct ct_change *change)
+static void put_change(nfct *object, const struct tuple *original, const struct ct_change *change)
 {
-	const struct nf_ct_tcp_flags liberal = { IP_CT_TCP_FLAG_BE_LIBERAL,
-						 IP_CT_TCP_FLAG_BE_LIBERAL };
-	struct nlattr *info = mnl_attr_nest_start(message, CTA_PROTOINFO);
-	struct nlattr *tcp = mnl_attr_nest_start(message, CTA_PROTOINFO_TCP);
-
+	put_tuple(object, &original_attributes, original);
+	if (change->flags & CT_SET_TIMEOUT)
+		nfct_set_attr_u32(object, ATTR_TIMEOUT, change->timeout);
+	if (change->flags & CT_SET_STATUS)
+		nfct_set_attr_u32(object, ATTR_STATUS, change->status);
 	if (change->flags & CT_SET_TCP_STATE)
-		mnl_attr_put_u8(message, CTA_PROTOINFO_TCP_STATE, change->tcp_state);
+		nfct_set_attr_u8(object, ATTR_TCP_STATE, change->tcp_state);
 	if (change->flags & CT_SET_LIBERAL) {
-		mnl_attr_put(message, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, sizeof(liberal), &liberal);
-		mnl_attr_put(message, CTA_PROTOINFO_TCP_FLAGS_REPLY, sizeof(liberal), &liberal);
+		nfct_set_attr_u8(object, ATTR_TCP_FLAGS_ORIG, IP_CT_TCP_FLAG_BE_LIBERAL);
+		nfct_set_attr_u8(object, ATTR_TCP_MASK_ORIG, IP_CT_TCP_FLAG_BE_LIBERAL);
+		nfct_set_attr_u8(object, ATTR_TCP_FLAGS_REPL, IP_CT_TCP_FLAG_BE_LIBERAL);
+		nfct_set_attr_u8(object, ATTR_TCP_MASK_REPL, IP_CT_TCP_FLAG_BE_LIBERAL);
 	}
-	mnl_attr_nest_end(message, tcp);
-	mnl_attr_nest_end(message, info);
 }
 
 void conntrack_change(struct conntrack *ct, const struct tuple *original,
 		      const struct ct_change *change)
 {
 	struct ct_writer *writer = change->flags & CT_TELL_US ? &ct->heard : &ct->unheard;
+	_cleanup_nfct_ nfct *object = nfct_new();
 	struct nlmsghdr *message;
 
+	if (!object)
+		return;
 	if (writer->batched + REQUEST_MAX > sizeof(writer->batch))
 		conntrack_flush(ct);
+	put_change(object, original, change);
 	message = put_header(ct, writer->batch + writer->batched, IPCTNL_MSG_CT_NEW, 0,
 			     original->family);
-	put_original(message, original);
-	if (change->flags & CT_SET_TIMEOUT)
-		mnl_attr_put_u32(message, CTA_TIMEOUT, htonl(change->timeout));
-	/* The kernel refuses a status that would take one of its own bits back. */
-	if (change->flags & CT_SET_STATUS)
-		mnl_attr_put_u32(message, CTA_STATUS, htonl(change->status | IPS_CONFIRMED));
-	if (change->flags & (CT_SET_TCP_STATE | CT_SET_LIBERAL))
-		put_tcp(message, change);
+	if (nfct_nlmsg_build(message, object) < 0) {
+		log_warn("cannot build a conntrack message");
+		return;
+	}
 	writer->batched += NLMSG_ALIGN(message->nlmsg_len);
 }
 

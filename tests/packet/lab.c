@@ -185,11 +185,12 @@ void lab_delete_elsewhere(struct lab *lab)
 
 /* ---- The programs ------------------------------------------------------------ */
 
-static void keep_signal(void *context, const struct bpfw_signal *signal)
+static bool keep_signal(void *context, const struct bpfw_signal *signal)
 {
 	struct lab *lab = context;
 
 	lab->signal[lab->signals++ % LAB_SIGNALS] = *signal;
+	return true;
 }
 
 void lab_set_port(struct lab *lab, enum lab_side_id id)
