@@ -619,15 +619,21 @@ struct frame_spec lab_frame_spec(const struct lab *lab, const struct lab_flow *f
 
 /* ---- Signals ----------------------------------------------------------------- */
 
+/* All that there are: a call hands out some hundred. */
 unsigned int lab_read_signals(struct lab *lab)
 {
-	datapath_read_signals(&lab->datapath);
+	unsigned int before;
+
+	do {
+		before = lab->signals;
+		datapath_read_signals(&lab->datapath);
+	} while (lab->signals != before);
 	return lab->signals;
 }
 
 void lab_forget_signals(struct lab *lab)
 {
-	datapath_read_signals(&lab->datapath);
+	lab_read_signals(lab);
 	lab->signals = 0;
 }
 
