@@ -188,6 +188,18 @@ class Machine:
         return LOST if in_time else TIMED_OUT
 
 
+class CountingMachine(Machine):
+    """Its clock is the number of instructions that it has executed, a nanosecond each: what takes
+    so long there takes so many, on whatever host. That needs one processor, in software."""
+
+    def __init__(self, kernel, memory=2048):
+        super().__init__(kernel, 1, memory)
+
+    def qemu(self):
+        return ["qemu-system-x86_64", "-machine", "q35", "-cpu", "max",
+                "-accel", "tcg,thread=single", "-icount", "shift=0"]
+
+
 def _die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
