@@ -205,6 +205,7 @@ static void print_text_row(const struct row *row, uint64_t idle, bool first)
 /* ---- Reading the maps ------------------------------------------------------- */
 
 struct listing {
+	const char *head; /* comes before the first instance that can be read */
 	row_printer print;
 	struct jiffies_clock clock;
 	bool any;
@@ -276,6 +277,9 @@ static int list_flows(struct listing *listing, int fd)
 	flows = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	if (flows == MAP_FAILED)
 		return -errno;
+	if (listing->head)
+		fputs(listing->head, stdout);
+	listing->head = NULL;
 	for (uint32_t i = 0; i < info.max_entries; i++)
 		list_slot(listing, &flows[i]);
 	munmap((void *)flows, size);
@@ -617,12 +621,12 @@ int show_flows(int argc, char *const argv[])
 		return status - 1;
 	if (json) {
 		listing.print = print_json_row;
-		printf("{\"flows\":[");
+		listing.head = "{\"flows\":[";
 	}
 	status = for_each_instance(read_flows, &listing);
-	if (json)
+	if (json && !listing.head)
 		printf("\n]}\n");
-	else if (!status && !listing.any)
+	else if (!json && !status && !listing.any)
 		printf("no flow is offloaded at the moment\n");
 	return status;
 }

@@ -234,7 +234,17 @@ def dry_run_without_privileges(context):
 def nothing_runs_here(context, command):
     """A question to an instance that is not there is a failure with a reason."""
     rejects(context, [command], FAILURE, "bpfw")
+    rejects(context, [command, "--json"], FAILURE, "bpfw")
     rejects(context, [command, "--frobnicate"], USAGE, "frobnicate")
+
+
+@test("flows", "stats", "status")
+def an_instance_that_cannot_be_read(context, command):
+    """Nothing on stdout that a script might take for an answer."""
+    lab = context.keep(Lab())
+    context.running(lab, "tc")
+    for words in ([command], [command, "--json"]):
+        rejects(context, words, FAILURE, "bpfw", lab=lab, before=without("sys_ptrace", "bpf"))
 
 
 @test("flows", "stats", "status")
