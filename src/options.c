@@ -2,13 +2,16 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/types.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include "layout.h"
 #include "log.h"
@@ -343,6 +346,7 @@ static const struct option long_options[] = {
 };
 
 struct parse {
+	bool again; /* SIGHUP: the daemon runs, and must not wait for who writes the file */
 	enum hook hook;
 	int hooks[MAX_INTERFACES];
 };
@@ -506,19 +510,108 @@ static int parse_lines(struct options *options, struct parse *parse, FILE *file,
 	return 0;
 }
 
+/* Who can write to the file decides what bypasses the firewall's rules. */
+static int check_writers(const char *name, const struct stat *file, char *error)
+{
+	if (file->st_uid && file->st_uid != geteuid()) {
+		snprintf(error, OPTIONS_ERROR,
+			 "'%.100s' is refused: it belongs to user %u, not to root or user %u, as "
+			 "which bpfw runs: chown it to one of these",
+			 name, (unsigned int)file->st_uid, (unsigned int)geteuid());
+		return -EINVAL;
+	}
+	if (file->st_mode & (S_IWGRP | S_IWOTH)) {
+		snprintf(error, OPTIONS_ERROR,
+			 "'%.100s' is refused: others than its owner may write to it (mode %04o): "
+			 "chmod go-w it",
+			 name, (unsigned int)(file->st_mode & 07777));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Where standard input was closed, its number is that of the file that was just opened. */
+static bool is_standard_input(int fd, const struct stat *file)
+{
+	struct stat input;
+
+	return fd != STDIN_FILENO && !fstat(STDIN_FILENO, &input) && input.st_dev == file->st_dev &&
+	       input.st_ino == file->st_ino;
+}
+
+/*
+ * A regular file, or at the start a pipe or what standard input is. Whoever starts bpfw has
+ * chosen its standard input, so that one may have any owner unless it is a file, which
+ * changes later and is read again.
+ */
+static int check_source(const char *name, int fd, bool again, char *error)
+{
+	struct stat file;
+	bool regular;
+
+	if (fstat(fd, &file)) {
+		snprintf(error, OPTIONS_ERROR, "cannot read '%.120s': %s", name, strerror(errno));
+		return -EINVAL;
+	}
+	regular = S_ISREG(file.st_mode);
+	if (!regular && again) {
+		snprintf(error, OPTIONS_ERROR,
+			 "'%.120s' cannot be read again: it is no regular file", name);
+		return -EINVAL;
+	}
+	if (!regular && is_standard_input(fd, &file))
+		return 0;
+	if (!regular && !S_ISFIFO(file.st_mode)) {
+		snprintf(error, OPTIONS_ERROR,
+			 "'%.120s' is neither a regular file nor a pipe nor standard input", name);
+		return -EINVAL;
+	}
+	return check_writers(name, &file, error);
+}
+
+/* What is checked is what was opened, whatever takes its name meanwhile. */
+static int open_config(const char *name, bool again, char *error)
+{
+	_cleanup_close_ int fd = open(name, O_RDONLY | O_CLOEXEC | (again ? O_NONBLOCK : 0));
+	int err;
+
+	if (fd < 0) {
+		snprintf(error, OPTIONS_ERROR, "cannot read '%.120s': %s", name, strerror(errno));
+		return -EINVAL;
+	}
+	err = check_source(name, fd, again, error);
+	return err ? err : take_fd(&fd);
+}
+
+static int parse_file(struct options *options, struct parse *parse, FILE *file, char *error)
+{
+	int err = parse_lines(options, parse, file, error);
+
+	if (err || !ferror(file))
+		return err;
+	snprintf(error, OPTIONS_ERROR, "cannot read '%.120s' to its end", options->config);
+	return -EINVAL;
+}
+
 static int parse_config(struct options *options, struct parse *parse, char *error)
 {
-	FILE *file = options->config ? fopen(options->config, "re") : NULL;
+	_cleanup_close_ int fd = -1;
+	FILE *file;
 	int err;
 
 	if (!options->config)
 		return 0;
+	fd = open_config(options->config, parse->again, error);
+	if (fd < 0)
+		return fd;
+	file = fdopen(fd, "r");
 	if (!file) {
 		snprintf(error, OPTIONS_ERROR, "cannot read '%.120s': %s", options->config,
 			 strerror(errno));
 		return -EINVAL;
 	}
-	err = parse_lines(options, parse, file, error);
+	take_fd(&fd);
+	err = parse_file(options, parse, file, error);
 	fclose(file);
 	return err;
 }
@@ -588,9 +681,10 @@ static uint32_t default_max_flows(void)
 	return flows;
 }
 
-int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
+static int parse_all(struct options *options, int argc, char *const argv[], bool again,
+		     char error[OPTIONS_ERROR])
 {
-	struct parse parse = { .hook = HOOK_AUTO };
+	struct parse parse = { .again = again, .hook = HOOK_AUTO };
 	int err;
 
 	*options = (struct options){
@@ -608,7 +702,12 @@ int options_parse(struct options *options, int argc, char *const argv[], char er
 	return err ? err : check_options(options, &parse, error);
 }
 
+int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR])
+{
+	return parse_all(options, argc, argv, false, error);
+}
+
 int options_reload(struct options *options, const struct options *old, char error[OPTIONS_ERROR])
 {
-	return options_parse(options, old->argc, old->argv, error);
+	return parse_all(options, old->argc, old->argv, true, error);
 }

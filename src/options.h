@@ -67,11 +67,16 @@ struct options {
  * Parse argv (argv[0] is the program's name), and before it the file that --config names:
  * lines of a long option without its dashes and its value, '#' starts a comment. What
  * argv says of a setting goes before what the file says; interfaces and exclusions add up.
+ * The file has to belong to root or the effective user and be writable by nobody else; it
+ * may be standard input or a pipe. Opening those may wait for who writes to them.
  * Returns 0, or -EINVAL with a message that says what was wrong, where and what to do.
  */
 int options_parse(struct options *options, int argc, char *const argv[], char error[OPTIONS_ERROR]);
 
-/* Read the file and the command line again, as they were given at the start. */
+/*
+ * Read the file and the command line again, as they were given at the start. Never waits: what
+ * is no regular file cannot be read again. Returns as options_parse() does.
+ */
 int options_reload(struct options *options, const struct options *old, char error[OPTIONS_ERROR]);
 
 const char *hook_name(enum hook hook);

@@ -230,6 +230,115 @@ def dry_run_without_privileges(context):
     expect(re.search(r"^lan0 +lan0 +xdp +xdp$", done.stdout, re.MULTILINE), done.stdout)
 
 
+class File:
+    """A configuration file with one interface, of this owner and mode."""
+
+    def __init__(self, mode=0o644, owner=0, name="bpfw.conf"):
+        self._directory = tempfile.TemporaryDirectory(prefix="bpfw-config-")
+        os.chmod(self._directory.name, 0o755)
+        self.path = os.path.join(self._directory.name, name)
+        with open(self.path, "w", encoding="ascii") as file:
+            file.write("iface lan0\n")
+        os.chown(self.path, owner, -1)
+        os.chmod(self.path, mode)
+
+    def close(self):
+        self._directory.cleanup()
+
+
+NOBODY, SOMEBODY = 65534, 65533
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+TRUSTED = {
+    "of root": (0o644, 0, ()),
+    "read by root alone": (0o400, 0, ()),
+    "of root, read by another": (0o644, 0, AS_NOBODY),
+    "of the effective user": (0o600, NOBODY, AS_NOBODY),
+}
+NOT_TRUSTED = {
+    "group writes": (0o664, 0, (), [r"mode 0664", "chmod go-w"]),
+    "others write": (0o602, 0, (), [r"mode 0602", "chmod go-w"]),
+    "of another user": (0o644, NOBODY, (), [f"user {NOBODY}", "user 0", "chown"]),
+    "of a third user": (0o644, SOMEBODY, AS_NOBODY, [f"user {SOMEBODY}", f"user {NOBODY}"]),
+    "of the effective user, group writes": (0o660, NOBODY, AS_NOBODY, ["mode 0660"]),
+}
+
+
+def try_config(context, path, before=(), words=()):
+    if before and not shutil.which(before[0]):
+        raise Skip(f"{before[0]} is not installed")
+    return call(context.keep(Lab()), "--config", path, "--dry-run", *words, before=before)
+
+
+@test(*TRUSTED)
+def config_is_read(context, name):
+    mode, owner, before = TRUSTED[name]
+    done = try_config(context, context.keep(File(mode, owner)).path, before)
+    equal((done.returncode, done.stderr), (0, ""), f"bpfw --dry-run: {done.stdout}")
+
+
+@test(*NOT_TRUSTED, "by a link")
+def config_is_refused(context, name):
+    """Whoever can write to it could choose what is offloaded."""
+    link = name == "by a link"
+    mode, owner, before, named = NOT_TRUSTED["group writes" if link else name]
+    path = context.keep(File(mode, owner)).path
+    if link:
+        os.symlink(path, f"{path}.link")
+        path += ".link"
+    done = try_config(context, path, before)
+    equal((done.returncode, done.stdout), (USAGE, ""), f"status and stdout; {done.stderr}")
+    for word in (path, "refused", *named):
+        expect(word in done.stderr, f"{word!r} is not named: {done.stderr}")
+
+
+def make_pipe(context, mode, owner):
+    path = context.keep(File()).path + ".pipe"
+    os.mkfifo(path)
+    os.chmod(path, mode)
+    os.chown(path, owner, -1)
+    return path
+
+
+@test("0600 0", "0666 0", "0600 65534")
+def config_from_standard_input(context, pipe):
+    """It is the choice of who starts bpfw, whoever owns it."""
+    mode, owner = pipe.split()
+    script = (f'echo "iface lan0" | {{ chmod {mode} /dev/stdin && chown {owner} /dev/stdin && '
+              'exec "$@"; }')
+    done = try_config(context, "/dev/stdin", ("bash", "-c", script, "bash"))
+    equal((done.returncode, done.stderr), (0, ""), f"bpfw --dry-run: {done.stdout}")
+
+
+@test()
+def config_from_a_regular_standard_input(context):
+    """Such a file is read again at SIGHUP, when its writers may have written something else."""
+    path = context.keep(File(0o664)).path
+    script = 'file=$1; shift; exec "$@" <"$file"'
+    done = try_config(context, "/dev/stdin", ("bash", "-c", script, "bash", path))
+    equal(done.returncode, USAGE, "exit status")
+    expect("mode 0664" in done.stderr, done.stderr)
+
+
+@test()
+def config_from_a_named_pipe(context):
+    for mode, owner, said in ((0o600, 0, None), (0o622, 0, "mode 0622"),
+                              (0o600, NOBODY, f"user {NOBODY}")):
+        path = make_pipe(context, mode, owner)
+        script = 'pipe=$1; shift; echo "iface lan0" >"$pipe" & exec "$@" </dev/null'
+        done = try_config(context, path, ("timeout", "30", "bash", "-c", script, "bash", path))
+        equal(done.returncode, USAGE if said else 0, f"exit status; {done.stderr}")
+        expect(said is None or said in done.stderr, done.stderr)
+
+
+@test(*[(path, stdin) for path in ("/", "/dev/null") for stdin in ("&-", "/dev/zero")])
+def config_is_no_file(context, path, stdin):
+    """With standard input closed, the file gets its number."""
+    script = f'exec "$@" <{stdin}'
+    done = try_config(context, path, ("sh", "-c", script, "sh"), ("--iface", "lan0"))
+    equal((done.returncode, done.stdout), (USAGE, ""), f"status and stdout; {done.stderr}")
+    expect(f"'{path}' is neither a regular file" in done.stderr, done.stderr)
+
+
 @test("flows", "stats", "status")
 def nothing_runs_here(context, command):
     """A question to an instance that is not there is a failure with a reason."""

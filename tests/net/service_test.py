@@ -23,6 +23,7 @@ class Config:
     def write(self, *lines):
         with open(self.path, "w", encoding="ascii") as file:
             file.write("\n".join(lines) + "\n")
+        os.chmod(self.path, 0o644)
 
     def close(self):
         self._directory.cleanup()
@@ -125,6 +126,52 @@ def mistakes_change_nothing(context):
         expect(wait_until(lambda: "cannot read" in bpfw.log), bpfw.log)
         flow.goes_on()
         expect(was_kept(before, counted(bpfw, flow)), f"{before}, then {counted(bpfw, flow)}")
+        flow.stop()
+
+
+def change_owner(path):
+    os.chown(path, 65534, -1)
+
+
+def change_mode(path):
+    os.chmod(path, 0o664)
+
+
+def make_a_pipe_of_it(path):
+    """That nobody writes to: the daemon must not wait for one."""
+    os.unlink(path)
+    os.mkfifo(path, 0o600)
+
+
+SPOILT = {
+    "owner": (change_owner, "user 65534"),
+    "mode": (change_mode, "mode 0664"),
+    "pipe": (make_a_pipe_of_it, "cannot be read again"),
+}
+
+
+@test(*SPOILT)
+def a_file_of_others_changes_nothing(context, what):
+    """Who may write to it is looked at each time."""
+    spoil, said = SPOILT[what]
+    lab = context.lab("tc")
+    config = context.keep(Config("hook tc", "iface lan0", "iface wan0"))
+    bpfw = start(context, lab, config)
+    with UdpFlow(lab) as flow:
+        flow.start()
+        flow.wait_offloaded(bpfw)
+        before = counted(bpfw, flow)
+        config.write("hook tc", "iface lan0", "iface wan0", "only tcp")
+        spoil(config.path)
+        reload(bpfw)
+        expect(wait_until(lambda: said in bpfw.log), bpfw.log)
+        expect(bpfw.logged("nothing is changed: "), bpfw.log)
+        flow.goes_on()
+        expect(was_kept(before, counted(bpfw, flow)), f"{before}, then {counted(bpfw, flow)}")
+        os.unlink(config.path)
+        config.write("hook tc", "iface lan0", "iface wan0", "only tcp")
+        reload(bpfw)
+        flow.wait_not_offloaded(bpfw)
         flow.stop()
 
 

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "options.h"
@@ -564,6 +566,53 @@ static void test_random(void **state)
 	}
 }
 
+/* Every mode with which its owner can read it; only root may be somebody else as well. */
+static void test_config_modes(void **state)
+{
+	char name[] = "/tmp/bpfw-options-XXXXXX";
+	int fd = mkstemp(name);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "iface lan0\n", 11), 11);
+	for (mode_t mode = 0; mode <= 07777; mode++) {
+		/* who is not root may not set every bit on every file system */
+		if (!(mode & S_IRUSR) || fchmod(fd, mode))
+			continue;
+		if (mode & (S_IWGRP | S_IWOTH)) {
+			refuse("chmod go-w", "--config", name);
+			continue;
+		}
+		assert_int_equal(parse("--config", name), 0);
+		expect_interface(0, "lan0", HOOK_AUTO);
+	}
+	close(fd);
+	unlink(name);
+}
+
+/* What is checked at the start is checked at a reload; only then a pipe is refused. */
+static void test_config_again(void **state)
+{
+	char name[] = "/tmp/bpfw-options-XXXXXX";
+	static struct options again;
+	int fd = mkstemp(name);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(fchmod(fd, 0600), 0);
+	assert_int_equal(parse("--config", name, "--iface", "lan0"), 0);
+	assert_int_equal(options_reload(&again, &options, error), 0);
+	assert_int_equal(fchmod(fd, 0620), 0);
+	assert_int_equal(options_reload(&again, &options, error), -EINVAL);
+	assert_non_null(strstr(error, "mode 0620"));
+	close(fd);
+	unlink(name);
+	assert_int_equal(mkfifo(name, 0600), 0);
+	assert_int_equal(options_reload(&again, &options, error), -EINVAL);
+	assert_non_null(strstr(error, "cannot be read again"));
+	unlink(name);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,6 +636,8 @@ int main(void)
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_long_words),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_config_modes),
+		cmocka_unit_test(test_config_again),
 	};
 
 	unit_seed();
