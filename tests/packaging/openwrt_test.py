@@ -110,6 +110,18 @@ def settings_are_what_the_daemon_knows(context):
         expect(f"{wanted}\n" in written, f"{option} is not among the settings:\n{written}")
 
 
+@test("000", "077")
+def settings_are_not_for_others_to_write(context, umask):
+    """Whatever umask the script is started with: bpfw would refuse them otherwise."""
+    made = router(context)
+    configure(made, "option enabled '1'", "list device 'eth1'")
+    _, procd, log = made.service("start", env=environment(), umask=int(umask, 8))
+    expect(Message.read(procd).instances, f"nothing is started: {log}")
+    for path, mode in ((SETTINGS, 0o644), (os.path.dirname(SETTINGS), 0o755)):
+        found = os.stat(made.path(path))
+        equal((found.st_mode & 0o7777, found.st_uid), (mode, 0), f"mode and owner of {path}")
+
+
 # ---- Life cycle ----------------------------------------------------------------------
 
 

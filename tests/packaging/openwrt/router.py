@@ -84,7 +84,7 @@ class Router:
         """What netifd tells, see shell/network.sh."""
         self.write("tmp/network", "".join(f"{line}\n" for line in lines))
 
-    def service(self, action, namespace=None, env=None):
+    def service(self, action, namespace=None, env=None, umask=0o022):
         """`service bpfw ACTION`; what procd was asked for and what was logged, newly."""
         self.write("tmp/procd", "")
         self.write("tmp/log", "")
@@ -95,7 +95,7 @@ class Router:
         done = subprocess.run(
             [*(["nsenter", *enter] if enter else []), "unshare", "--mount",
              *([] if enter else ["--net"]), "sh", "-c", inside, "sh", self.root, action],
-            capture_output=True, text=True, timeout=TIMEOUT, check=False,
+            capture_output=True, text=True, timeout=TIMEOUT, check=False, umask=umask,
             env={**(env or {}), "PATH": "/bin:/sbin:/usr/bin:/usr/sbin"})
         return done, self.read("tmp/procd"), self.read("tmp/log")
 
