@@ -16,6 +16,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "net")]
 
 from netlab import Skip, equal, expect, main, test  # noqa: E402
 from openwrt.router import busybox  # noqa: E402
+from static_build import check_copyright, linked_libraries  # noqa: E402
 
 ROOT = pathlib.Path(HERE).parent.parent
 BINARY = ROOT / "build" / "bpfw"
@@ -96,6 +97,27 @@ def names_what_it_needs(context):
         expect(word in fields, f"{word!r} is missing:\n{fields}")
     succeed("dpkg", "--validate-version", succeed("dpkg-deb", "-f", package(context),
                                                   "Version").strip())
+
+
+def copyright_of(package, root):
+    succeed("dpkg-deb", "-x", package, root)
+    return root / "usr/share/doc/bpfw/copyright"
+
+
+@test()
+def names_the_licenses_of_what_it_holds(context):
+    """A static program (busybox stands in) holds libraries, and depends on none."""
+    if not busybox():
+        raise Skip("no statically linked busybox is installed")
+    own = copyright_of(package(context), scratch(context) / "root").read_text()
+    expect("GPL-2.0-only" in own, own)
+    equal([name for name in linked_libraries() if name in own], [], "libraries of other packages")
+    built = succeed(ROOT / "packaging" / "deb" / "build", scratch(context),
+                    env={**os.environ, "BINARY": busybox()}).strip()
+    equal(succeed("dpkg-deb", "-f", built, "Depends").strip(), "", "a static program depends on")
+    path = copyright_of(built, scratch(context) / "root")
+    expect(path.read_text().startswith(own), "bpfw's own license comes first")
+    check_copyright(path)
 
 
 @test()

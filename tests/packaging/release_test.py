@@ -20,8 +20,8 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "net")]
 
 from netlab import Skip, equal, expect, main, test  # noqa: E402
 from static_build import (ARCHES, BUILD_TIMEOUT, ROOT, Missing, binary, build_all,  # noqa: E402
-                          built, copy_tree, emulated, make_environment, offline, run, scratch,
-                          succeed)
+                          built, check_copyright, copy_tree, emulated, make_environment, offline,
+                          run, scratch, succeed)
 
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64", "s390x": "s390x"}
 SUMS = "SHA256SUMS"
@@ -141,6 +141,7 @@ def package_holds_that_binary(context, arch):
     equal(field(package, "Depends"), "", "a static program depends on")
     changes = gzip.decompress((root / "usr/share/doc/bpfw/changelog.gz").read_bytes())
     equal(changes, (ROOT / "CHANGELOG.md").read_bytes(), "changelog")
+    check_copyright(root / "usr/share/doc/bpfw/copyright")
 
 
 # ---- Without sources ----

@@ -37,6 +37,31 @@ class Missing(Exception):
     """Something that this machine lacks."""
 
 
+def linked_libraries():
+    """What a static binary is linked to: what is fetched for it, and the C library."""
+    pinned = re.search(r"^PINNED='\n(.*?)^'", FETCH.read_text(encoding="ascii"), re.M | re.S)
+    return [line.split()[0] for line in pinned[1].splitlines()] + ["musl"]
+
+
+LICENSES = ("GPL-2.0-only", "GPL-2.0-or-later", "LGPL-2.1", "MIT", "Zlib")
+COMMON_LICENSE = re.compile(r"/usr/share/common-licenses/(\S+)")
+
+
+def check_copyright(path):
+    """A package's: every library that is in its program with its license, and that one's text."""
+    text = pathlib.Path(path).read_text(encoding="ascii")
+    for name in linked_libraries():
+        paragraph = re.search(rf"^{name}\b.*\n((?:    .*\n)+)", text, re.M)
+        expect(paragraph, f"{path} names no {name}:\n{text}")
+        expect("Copyright " in paragraph[1], f"{name}: no copyright: {paragraph[1]}")
+        said = paragraph[1].splitlines()[-1].strip()
+        expect(any(one in said for one in LICENSES), f"{name}: no license: {said}")
+        there = COMMON_LICENSE.search(said)
+        own = re.search(rf"^{said.split(',')[0]}\n\n(?:(?:  .*)?\n)+", text, re.M)
+        expect(there and there[1] in ("GPL-2", "LGPL-2.1") or own and len(own[0]) > 500,
+               f"{name}: the text of {said!r} is not there")
+
+
 def run(*command, timeout=RUN_TIMEOUT, **how):
     return subprocess.run([str(word) for word in command], text=True, capture_output=True,
                           timeout=timeout, check=False, stdin=subprocess.DEVNULL, **how)
