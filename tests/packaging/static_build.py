@@ -174,6 +174,15 @@ def copy_tree(copy, version):
     (copy / "VERSION").write_text(version + "\n", encoding="ascii")
 
 
+def copy_packages(copy, arch):
+    """What was unpacked to build for that architecture: only the links and the files that are made
+    of it name directories, and are made anew."""
+    for part in "sysroot/root", "bpftool/root":
+        if (STATIC / arch / part).is_dir():
+            shutil.copytree(STATIC / arch / part, copy / "build/static" / arch / part,
+                            symlinks=True)
+
+
 def emulated(arch):
     """What a program of that architecture is started by."""
     if arch == HERE_ARCH:
