@@ -140,7 +140,7 @@ VARIANT_LDFLAGS =
 build/asan/%: private VARIANT_CFLAGS = $(SAN_FLAGS)
 build/asan/%: private VARIANT_LDFLAGS = $(SAN_LDFLAGS)
 
-SOURCES := $(wildcard src/*.c)
+SOURCES := $(wildcard src/*.c src/filter/*.c)
 OBJECTS := $(SOURCES:%.c=obj/%.o)
 LIB_OBJECTS := $(filter-out obj/src/main.o,$(OBJECTS))
 

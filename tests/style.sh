@@ -71,13 +71,13 @@ check_format() {
 
 check_tidy() {
 	local source flags
-	local -a sources=(src/*.c)
+	local -a sources=(src/*.c src/filter/*.c)
 	if ! command -v clang-tidy >/dev/null; then
 		skip clang-tidy "clang-tidy is not installed"
 		return
 	fi
 	flags=$(make -s show-cflags) || return
-	mkdir -p "$work/src"
+	mkdir -p "$work/src/filter"
 	# shellcheck disable=SC2016 # the inner shell expands these
 	printf '%s\n' "${sources[@]}" |
 		WORK=$work FLAGS=$flags xargs -P 2 -I '{}' sh -c \

@@ -11,28 +11,29 @@
 #ifndef BPFW_FILTER_RULESET_H
 #define BPFW_FILTER_RULESET_H
 
-#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 /*
- * Bounds. A line and the words in it are iptables-restore's (a line in excess would be cut in
- * two there), names are XT_EXTENSION_MAXNAMELEN's and ipset's with their terminating zero.
+ * Bounds. iptables-restore takes lines of 10239 bytes and 255 words; there is room for more, as
+ * what is printed is longer than what people write. Names are XT_EXTENSION_MAXNAMELEN's and
+ * ipset's with their terminating zero.
  */
-#define RULESET_LINE_MAX 10239
-#define RULESET_WORDS_MAX 255
+#define RULESET_LINE_MAX 65534
+#define RULESET_WORDS_MAX 1024
 #define RULESET_TEXT_MAX (256u << 20)
 #define RULESET_RULES_MAX (1u << 18)
 #define RULESET_CHAINS_MAX (1u << 14)
-#define RULESET_MATCHES_MAX 64   /* of one rule */
-#define RULESET_ADDRESSES_MAX 64 /* of one -s or -d: each makes rules of its own */
+#define RULESET_MATCHES_MAX 64    /* of one rule */
+#define RULESET_ADDRESSES_MAX 64  /* of one -s or -d: each makes rules of its own */
+#define RULESET_INTERFACE_NAME 16 /* IFNAMSIZ; <net/if.h> and <linux/if.h> quarrel */
 #define RULESET_CHAIN_NAME 29
 #define RULESET_SET_NAME 32
 #define RULESET_SET_DIMENSIONS 6
 #define RULESET_PORTS 15 /* of one multiport; a range takes two */
-#define RULESET_U32 11   /* tests, and locations and values of a test */
+#define RULESET_U32 10   /* tests, and locations and values of a test */
 
 /* ---- Parts of matches ---------------------------------------------------------- */
 
@@ -53,7 +54,7 @@ struct match_address {
 
 /* An interface, or all whose names begin so (eth+; a lone + is an empty name: all of them) */
 struct match_interface {
-	char name[IFNAMSIZ];
+	char name[RULESET_INTERFACE_NAME];
 	uint16_t column;
 	uint8_t length; /* without the + */
 	bool given;
@@ -241,8 +242,9 @@ struct match_limit {
 /*
  * The fields are those of struct hashlimit_cfg3 of <linux/netfilter/xt_hashlimit.h>, with the
  * values that iptables gives them in revision 3; mode holds XT_HASHLIMIT_*. size and max are 0
- * if not given (the kernel chooses), burst and average are in bytes if mode has
- * XT_HASHLIMIT_BYTES. Rules with the same name and family share one table.
+ * if not given (the kernel chooses). If mode has XT_HASHLIMIT_BYTES, average is a cost as
+ * xt_hashlimit.c has it (2^32 / (bytes/16 + 1) of a second's bytes), and burst a multiple of the
+ * rate (0: none). Rules with the same name and family share one table.
  */
 struct match_hashlimit {
 	const char *name;
@@ -250,6 +252,7 @@ struct match_hashlimit {
 	uint32_t mode;
 	uint32_t size, max, gc_interval, expire; /* the last two in ms */
 	uint32_t interval;                       /* s, of XT_HASHLIMIT_RATE_MATCH */
+	uint32_t period;                         /* for the parser; 0 */
 	uint8_t source_prefix, destination_prefix;
 };
 
@@ -321,7 +324,7 @@ struct match_time {
  */
 struct match_conntrack {
 	struct {
-		union ruleset_address value, mask;
+		union ruleset_address value, mask; /* (address ^ value) & mask == 0 */
 	} original_source, original_destination, reply_source, reply_destination;
 	struct {
 		uint16_t low, high;
@@ -449,7 +452,11 @@ struct target {
 
 /* ---- Chains and rules ------------------------------------------------------------ */
 
-/* All matches hold: those of the rule itself first, then matches[] in this order. */
+/*
+ * All matches hold: those of the rule itself first, then matches[] in this order. A line with
+ * several addresses (-s A,B) makes several rules, which share their matches' memory; what a
+ * match keeps (the tokens of a limit) is each rule's own.
+ */
 struct rule {
 	struct match_address source, destination;
 	struct match_interface in, out;
@@ -484,6 +491,7 @@ struct chain {
 	uint8_t hooks;  /* bit N: a packet of built-in chain N can get here */
 	uint32_t line;  /* of its declaration; 0: a built-in one that the text does not name */
 	uint32_t first, count;   /* its rules */
+	uint32_t depth;          /* jumps from here on, at most: places to return to */
 	uint64_t packets, bytes; /* of the policy */
 };
 

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Memory of rulesets, and reading them from files; see ruleset.h. */
+#include "filter/ruleset.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "filter/option.h"
+#include "util.h"
+
+#define CHUNK_SIZE (64u << 10)
+#define READ_FIRST (64u << 10)
+
+struct ruleset_chunk {
+	struct ruleset_chunk *next;
+	size_t used, size;
+	_Alignas(16) char data[];
+};
+
+void *ruleset_alloc(struct ruleset *ruleset, size_t size)
+{
+	struct ruleset_chunk *chunk = ruleset->memory;
+	void *memory;
+
+	size = (size + 15) & ~(size_t)15;
+	if (!chunk || chunk->size - chunk->used < size) {
+		size_t room = size > CHUNK_SIZE ? size : CHUNK_SIZE;
+
+		chunk = calloc(1, sizeof(*chunk) + room);
+		if (!chunk)
+			return NULL;
+		chunk->size = room;
+		chunk->next = ruleset->memory;
+		ruleset->memory = chunk;
+	}
+	memory = chunk->data + chunk->used;
+	chunk->used += size;
+	return memory;
+}
+
+void ruleset_free(struct ruleset *ruleset)
+{
+	while (ruleset->memory) {
+		struct ruleset_chunk *next = ruleset->memory->next;
+
+		free(ruleset->memory);
+		ruleset->memory = next;
+	}
+	free(ruleset->chains);
+	free(ruleset->rules);
+	memset(ruleset, 0, sizeof(*ruleset));
+}
+
+/* Read all of a file; the caller frees *text. Returns 0 or -errno. */
+static int read_all(int fd, char **text, size_t *size)
+{
+	_cleanup_free_ char *buffer = NULL;
+	size_t room = 0, used = 0;
+
+	for (;;) {
+		ssize_t count;
+
+		if (used == room) {
+			char *larger;
+
+			room = room ? room * 2 : READ_FIRST;
+			if (room > 2 * (size_t)RULESET_TEXT_MAX)
+				return -EFBIG;
+			larger = realloc(buffer, room);
+			if (!larger)
+				return -ENOMEM;
+			buffer = larger;
+		}
+		count = read(fd, buffer + used, room - used);
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0)
+			return -errno;
+		if (!count)
+			break;
+		used += (size_t)count;
+	}
+	*text = TAKE(buffer);
+	*size = used;
+	return 0;
+}
+
+int ruleset_read(struct ruleset *ruleset, const char *path, uint8_t family,
+		 const struct ruleset_report *report)
+{
+	bool standard = !strcmp(path, "-");
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = -1;
+	char message[512];
+	size_t size = 0;
+	int error;
+
+	memset(ruleset, 0, sizeof(*ruleset));
+	if (!standard)
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	error = fd < 0 && !standard ? -errno : read_all(standard ? STDIN_FILENO : fd, &text, &size);
+	if (!error)
+		return ruleset_parse(ruleset, text, size, family, report);
+	snprintf(message, sizeof(message), "%s: cannot be read: %s", report->file,
+		 strerror(-error));
+	report->say(report->context, false, message);
+	return error;
+}
