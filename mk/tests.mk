@@ -47,8 +47,15 @@ build/bpf/verifier/%.bpf.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),
 build/tests/verifier/verify: build/obj/tests/verifier/verify.o $(LIBBPF_ARCHIVE) build/stamp/ldflags
 	$(link)
 
+# ---- tests/filter: prints rules, for the comparison with iptables ----
+
+build/asan/tests/filter/print: build/asan/obj/tests/filter/print.o build/asan/libbpfw.a \
+		$(LIBBPF_ARCHIVE) build/stamp/ldflags
+	$(link)
+
 .PHONY: verifier-tests
 verifier-tests: build/tests/verifier/verify $(VERIFIER_OBJECTS)
 
 tests: build/bpfw build/asan/bpfw $(unit_TESTS:%=build/%) $(unit_TESTS:%=build/asan/%) \
-	$(packet_TESTS:%=build/%) verifier-tests $(BPFTOOL_FULL)
+	$(packet_TESTS:%=build/%) verifier-tests build/asan/tests/filter/print \
+	$(BPFTOOL_FULL)
