@@ -53,9 +53,27 @@ build/asan/tests/filter/print: build/asan/obj/tests/filter/print.o build/asan/li
 		$(LIBBPF_ARCHIVE) build/stamp/ldflags
 	$(link)
 
+# ---- tests/fuzz: libFuzzer, which is clang's. Where its library is missing the tests say so. ----
+
+FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+FUZZ_RULESET := $(addprefix src/filter/,names.c option.c value.c lexer.c reader.c rule.c parser.c \
+	check.c printer.c ruleset.c)
+FUZZERS := $(if $(filter tests fuzz,$(GOALS)),$(if $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | $(CLANG) \
+	$(FUZZ_FLAGS) -o /dev/null -x c - 2>&1),,build/tests/fuzz/ruleset))
+
+build/tests/fuzz/ruleset: tests/fuzz/ruleset_fuzz.c $(FUZZ_RULESET) $(wildcard src/filter/*.h)
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Isrc -g -O1 $(FUZZ_FLAGS) -o $@.tmp \
+		$(filter %.c,$^) && mv -f $@.tmp $@
+
+.PHONY: fuzz
+fuzz: $(FUZZERS)
+	tests/fuzz/fuzz_test.py
+
 .PHONY: verifier-tests
 verifier-tests: build/tests/verifier/verify $(VERIFIER_OBJECTS)
 
 tests: build/bpfw build/asan/bpfw $(unit_TESTS:%=build/%) $(unit_TESTS:%=build/asan/%) \
-	$(packet_TESTS:%=build/%) verifier-tests build/asan/tests/filter/print \
+	$(packet_TESTS:%=build/%) verifier-tests build/asan/tests/filter/print $(FUZZERS) \
 	$(BPFTOOL_FULL)
