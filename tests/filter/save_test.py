@@ -29,7 +29,7 @@ PRINT = ROOT / "build" / "asan" / "tests" / "filter" / "print"
 HERE = pathlib.Path(__file__).resolve().parent
 FAMILIES = {4: ("iptables", "inet"), 6: ("ip6tables", "inet6")}
 VARIANTS = ("nft", "legacy")
-RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "50"))
+RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "75"))
 RULES = 30
 TIMEOUT = 60
 
