@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# bpf/bpfw.bpf.c -> build/bpf/bpfw.bpf.o -> build/include/bpfw.skel.h
+# bpf/NAME.bpf.c -> build/bpf/NAME.bpf.o -> build/include/NAME.skel.h: the fast path, and the filter.
+# Who uses one of them does not load the other.
 
-SKELETON := build/include/bpfw.skel.h
+BPF_OBJECTS := bpfw filter
+SKELETON := $(BPF_OBJECTS:%=build/include/%.skel.h)
 VMLINUX_BTF ?= /sys/kernel/btf/vmlinux
 VMLINUX_H := build/vmlinux/vmlinux.h
 
@@ -27,7 +29,7 @@ $(VMLINUX_H): FORCE | $(BPFTOOL_READY)
 build/stamp/bpf: FORCE
 	$(call stamp,$(CLANG) $(LLVM_STRIP) $(BPF_CFLAGS) $(CONFIG))
 
-build/bpf/bpfw.clang.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
+$(BPF_OBJECTS:%=build/bpf/%.clang.o): build/bpf/%.clang.o: bpf/%.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
 		| $(LIBBPF_READY)
 	$(call say,BPF,$@)
 	@mkdir -p $(@D)
@@ -38,14 +40,15 @@ build/bpf/bpfw.clang.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VM
 # the name inside, hence a directory for the temporary file. clang before version 19 names every
 # basic block: a seventh of the object, which libbpf does not look at. Symbols of functions stay, by
 # them it finds the subprograms.
-build/bpf/bpfw.bpf.o: build/bpf/bpfw.clang.o | $(BPFTOOL_READY)
+$(BPF_OBJECTS:%=build/bpf/%.bpf.o): build/bpf/%.bpf.o: build/bpf/%.clang.o \
+		| $(BPFTOOL_READY)
 	$(call say,BPFLINK,$@)
 	@mkdir -p $(@D)/tmp
 	$(Q)$(BPFTOOL) gen object $(@D)/tmp/$(@F) $< && \
-		$(LLVM_STRIP) --wildcard --strip-symbol='LBB*' $(@D)/tmp/$(@F) && \
-		mv -f $(@D)/tmp/$(@F) $@
+		$(LLVM_STRIP) --wildcard --strip-symbol='LBB*' $(@D)/tmp/$(@F)
+	$(Q)mv -f $(@D)/tmp/$(@F) $@
 
-$(SKELETON): build/bpf/bpfw.bpf.o | $(BPFTOOL_READY)
+$(SKELETON): build/include/%.skel.h: build/bpf/%.bpf.o | $(BPFTOOL_READY)
 	$(call say,SKEL,$@)
 	@mkdir -p $(@D)
-	$(Q)$(BPFTOOL) gen skeleton $< name bpfw_bpf >$@.tmp && mv -f $@.tmp $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@.tmp && mv -f $@.tmp $@

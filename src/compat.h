@@ -10,6 +10,7 @@
 
 /* enum bpf_attach_type, Linux 6.6 */
 #define COMPAT_BPF_TCX_INGRESS ((enum bpf_attach_type)46)
+#define COMPAT_BPF_TCX_EGRESS ((enum bpf_attach_type)47)
 
 /* enum netdev_xdp_act, Linux 6.3: the device takes frames that XDP redirects to it */
 #define COMPAT_NETDEV_XDP_ACT_NDO_XMIT 4ULL

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include "bpf_log.h"
 #include "bpfw.skel.h"
 #include "datapath.h"
 #include "log.h"
@@ -26,14 +27,6 @@
 
 /* Attempts to read the monotonic clock and jiffies at the same time. */
 #define CLOCK_READINGS 10
-
-static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
-{
-	/* The verifier's log comes at the level of a warning. */
-	if (log_level < LOG_LEVEL_DEBUG || level == LIBBPF_DEBUG)
-		return 0;
-	return vfprintf(stderr, format, args);
-}
 
 static uint32_t backoff_limit(uint64_t hz)
 {
@@ -240,7 +233,7 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 {
 	int err;
 
-	libbpf_set_print(print_libbpf);
+	bpf_log_take();
 	datapath->clock.hz = clock_hz();
 	datapath->skeleton = bpfw_bpf__open();
 	if (!datapath->skeleton)

@@ -82,6 +82,13 @@ static int open_bpffs(void)
 	return fd < 0 ? -errno : fd;
 }
 
+int instance_open_bpffs(bool make)
+{
+	int err = make ? have_bpffs() : 0;
+
+	return err ? err : open_bpffs();
+}
+
 static void empty_directory(int fd)
 {
 	DIR *directory = fdopendir(fd); /* owns the descriptor from here on */

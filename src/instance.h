@@ -9,6 +9,7 @@
 #ifndef BPFW_INSTANCE_H
 #define BPFW_INSTANCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -36,6 +37,9 @@ struct instance_maps {
 };
 
 #define MAX_INSTANCES 64
+
+/* The root of the bpffs, which is mounted if it is to be made. A descriptor or -errno. */
+int instance_open_bpffs(bool make);
 
 /*
  * Open the maps of every instance in this network namespace, `max` at most. Returns how

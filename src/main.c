@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "filter/command.h"
 #include "log.h"
 #include "options.h"
 #include "show.h"
@@ -17,6 +18,7 @@ static void print_usage(FILE *to)
 	      "       bpfw flows [--json]\n"
 	      "       bpfw stats [--json]\n"
 	      "       bpfw status [--json]\n"
+	      "       bpfw filter load|show|zero|unload ...\n"
 	      "\n"
 	      "Takes established TCP and UDP flows, NAT included, out of the network stack: a BPF\n"
 	      "program forwards their packets, as long as conntrack, routing and neighbours say so.\n"
@@ -42,6 +44,7 @@ static void print_usage(FILE *to)
 	      "bpfw flows             list the offloaded flows of the running instance\n"
 	      "bpfw stats             show every counted exit by reason\n"
 	      "bpfw status            show what is attached where\n"
+	      "bpfw filter            enforce iptables-save rules: bpfw filter --help\n"
 	      "\n"
 	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
 	      to);
@@ -53,6 +56,7 @@ struct command {
 };
 
 static const struct command commands[] = {
+	{ "filter", filter_command },
 	{ "flows", show_flows },
 	{ "stats", show_stats },
 	{ "status", show_status },

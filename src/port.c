@@ -10,6 +10,7 @@
 
 #include "compat.h"
 #include "ethtool.h"
+#include "filter/stage.h"
 #include "genl.h"
 #include "log.h"
 #include "port.h"
@@ -340,6 +341,8 @@ static int attach_xdp(struct port *port, const struct datapath *datapath, enum a
 
 	if (program < 0)
 		return -EOPNOTSUPP; /* this kernel has no XDP */
+	if (stage_is_loaded())
+		return -EADDRINUSE;
 	err = stop_stripping(port);
 	if (err)
 		return err;
@@ -429,7 +432,12 @@ static int explain_xdp(const struct ports *ports, const struct port *port, int e
 	uint32_t id = attached_xdp(port->ifindex);
 	char program[96];
 
-	if (id) {
+	if (err == -EADDRINUSE) {
+		complain(ports,
+			 "interface '%s': a filter is loaded, which the fast path at XDP would go "
+			 "around: use --iface %s:tc, or 'bpfw filter unload'",
+			 port->name, port->interface);
+	} else if (id) {
 		describe_program(id, program, sizeof(program));
 		complain(ports,
 			 "interface '%s': the XDP %s is attached there, and the kernel takes "

@@ -96,8 +96,9 @@ check_bpf_compilers() {
 			name="the BPF side builds by $compiler for $order"
 			if command -v $compiler >/dev/null; then
 				# shellcheck disable=SC2086 # a list of words
-				silent "$name" "$($compiler $flags -target $order -c bpf/bpfw.bpf.c \
-					-o "$work/bpf.o" 2>&1)"
+				silent "$name" "$(for source in bpf/*.bpf.c; do
+					$compiler $flags -target $order -c "$source" -o "$work/bpf.o"
+				done 2>&1)"
 			else
 				skip "$name" "$compiler is not installed"
 			fi

@@ -40,11 +40,12 @@ _bpfw() {
 		;;
 	--cpus) found=$(compgen -W "$(cat /sys/devices/system/cpu/online)" -- "$word") ;;
 	--exclude | --exclude-mark | --max-flows | --tcp-idle | --udp-idle | --user) found='' ;;
+	filter) found=$(compgen -W 'load show zero unload' -- "$word") ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;
 	*)
 		found=$(compgen -W "$(_bpfw_options "${COMP_WORDS[0]}")" -- "$word")
 		if ((COMP_CWORD == 1)); then
-			found+=$'\n'$(compgen -W 'flows stats status' -- "$word")
+			found+=$'\n'$(compgen -W 'filter flows stats status' -- "$word")
 		fi
 		;;
 	esac

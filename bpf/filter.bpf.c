@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The filter. An entry program stands at each hook and stays; it finds the IP header and calls the
+ * program of the family's ruleset, which is what a load replaces, by one update of a map. A slot
+ * is filled before its entry is attached: one that is empty all the same drops.
+ */
+#include "filter_parse.h"
+#include "filter_route.h"
+#include "filter_step.h"
+
+#define STEPS 32  /* of one program; then it calls itself */
+#define ROUNDS 30 /* the kernel allows 33 tail calls in all */
+
+static __always_inline struct filter_walk *own_walk(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&walks, &zero);
+}
+
+/* ---- Entry ----------------------------------------------------------------------- */
+
+/* EtherType and length of the link header; 0 if the rules are not about such frames. */
+static __always_inline __be16 network_type(struct frame *frame, __u32 *l3)
+{
+	const struct ethhdr *eth;
+
+	*l3 = ETH_HLEN;
+	if (!frame->is_xdp && frame->skb->vlan_present)
+		return 0;
+	eth = frame_bytes(frame, 0, ETH_HLEN);
+	return eth ? eth->h_proto : 0;
+}
+
+static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgoing)
+{
+	struct filter_walk *walk = own_walk();
+	__be16 type;
+	__u32 l3 = 0;
+
+	if (!walk)
+		return frame_drop(frame);
+	frame_load(frame);
+	type = bare ? (__be16)frame->skb->protocol : network_type(frame, &l3);
+	walk->generation = 0;
+	walk->l3 = l3;
+	walk->outgoing = outgoing;
+	walk->rounds = 0;
+	if (type == bpf_htons(ETH_P_IP))
+		call_stage(frame, FILTER_STAGE_IPV4);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		call_stage(frame, FILTER_STAGE_IPV6);
+	else
+		return frame_pass(frame);
+	return frame_drop(frame);
+}
+
+SEC("xdp")
+int entry_xdp(struct xdp_md *ctx)
+{
+	struct frame frame = { .is_xdp = true, .xdp = ctx };
+
+	return enter_hook(&frame, false, false);
+}
+
+static __always_inline int enter_tc(struct __sk_buff *ctx, __u32 ifindex, bool outgoing)
+{
+	struct frame frame = { .skb = ctx };
+	const struct filter_port *port = bpf_map_lookup_elem(&filtered, &ifindex);
+
+	if (port && port->bare)
+		return enter_hook(&frame, true, outgoing);
+	return enter_hook(&frame, false, outgoing);
+}
+
+SEC("tc")
+int entry_tc_in(struct __sk_buff *ctx)
+{
+	return enter_tc(ctx, ctx->ifindex, false);
+}
+
+SEC("tc")
+int entry_tc_out(struct __sk_buff *ctx)
+{
+	__u32 ingress = ctx->ingress_ifindex;
+
+	/* What came in by a filtered device has been judged there. */
+	if (ingress && bpf_map_lookup_elem(&filtered, &ingress))
+		return TC_NEXT;
+	return enter_tc(ctx, ctx->ifindex, true);
+}
+
+/* A family without rules. */
+SEC("xdp")
+int pass_xdp(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &next_stage, 0);
+	return XDP_PASS;
+}
+
+SEC("tc")
+int pass_tc(struct __sk_buff *ctx __attribute__((unused)))
+{
+	return TC_NEXT;
+}
+
+/* ---- Judging --------------------------------------------------------------------- */
+
+static __always_inline int accept(const struct frame *frame)
+{
+	if (frame->is_xdp)
+		bpf_tail_call(frame->xdp, &next_stage, 0);
+	return frame_pass(frame);
+}
+
+/* Forget the packet before: all that is asked about the packet is zero. */
+static __always_inline void clear(struct filter_walk *walk)
+{
+	walk->fragment = 0;
+	walk->has_l4 = 0;
+	walk->has_ports = 0;
+	walk->bad_tcp = 0;
+	walk->tcp_flags = 0;
+	walk->depth = 0;
+	walk->in = 0;
+	walk->out = 0;
+}
+
+/*
+ * Begin: what is the packet, which chain is it for? Returns STEP_ON, or a verdict where no rule is
+ * asked.
+ */
+static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
+{
+	enum parsed parsed;
+	int hook;
+
+	clear(walk);
+	parsed = is_ipv6 ? parse_ipv6(walk, frame) : parse_ipv4(walk, frame);
+	if (parsed == PARSED_BROKEN)
+		return FILTER_ACCEPT;
+	hook = !frame->is_xdp && walk->outgoing ? route_out(walk, frame) : route_in(walk, frame);
+	if (hook < 0)
+		return FILTER_ACCEPT;
+	if (parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp))
+		return FILTER_DROP;
+	walk->hook = hook;
+	walk->generation = generation;
+	classify(walk);
+	return enter_start(walk, hook) ? STEP_ON : FILTER_DROP;
+}
+
+static __always_inline int judge(struct frame *frame)
+{
+	struct filter_walk *walk = own_walk();
+	int verdict = STEP_ON;
+
+	if (!walk)
+		return frame_drop(frame);
+	frame_load(frame);
+	if (walk->generation != generation)
+		verdict = begin(walk, frame);
+	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
+		verdict = step(walk);
+	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
+		call_stage(frame, is_ipv6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4);
+	return verdict == FILTER_ACCEPT ? accept(frame) : frame_drop(frame);
+}
+
+SEC("xdp")
+int filter_xdp(struct xdp_md *ctx)
+{
+	struct frame frame = { .is_xdp = true, .xdp = ctx };
+
+	return judge(&frame);
+}
+
+SEC("tc")
+int filter_tc(struct __sk_buff *ctx)
+{
+	struct frame frame = { .skb = ctx };
+
+	return judge(&frame);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The filter's maps as both sides see them: a ruleset of one family, compiled.
+ *
+ * The rules of all chains are numbered in one row, a chain after the other, so that a chain is a
+ * range of numbers. Each field of a packet (enum filter_field) has a class; a class is a row of
+ * bits, one for each rule: may the rule match as far as this field goes? The rules that are left
+ * are those with a bit in the rows of all fields, and the first of them from the walk's position
+ * on is the next one to look at. What the fields do not decide, the rule's operations do.
+ *
+ * Rows are cut into blocks of 512 rules. Blocks are shared: most are all zeros, or what many
+ * other rows have there too.
+ */
+#ifndef BPFW_FILTER_LAYOUT_H
+#define BPFW_FILTER_LAYOUT_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#define FILTER_WORD_RULES 64
+#define FILTER_BLOCK_WORDS 8
+#define FILTER_BLOCK_RULES (FILTER_WORD_RULES * FILTER_BLOCK_WORDS)
+#define FILTER_BLOCKS_MAX 64 /* a row's summary is one word */
+#define FILTER_RULES_MAX (FILTER_BLOCKS_MAX * FILTER_BLOCK_RULES)
+#define FILTER_DEPTH 16 /* chains that a packet can be in at once, beside the first */
+
+/* What a packet is classified by. A field that no rule asks about is not looked up. */
+enum filter_field {
+	FILTER_SOURCE,
+	FILTER_DESTINATION,
+	FILTER_PROTOCOL,
+	FILTER_SOURCE_PORT,
+	FILTER_DESTINATION_PORT,
+	FILTER_IN,
+	FILTER_OUT,
+	FILTER_STATE,
+	FILTER_FIELDS,
+};
+
+/* A block of a row: 512 rules. Block 0 is all zeros. */
+struct filter_block {
+	__u64 word[FILTER_BLOCK_WORDS]; /* rule 0 is bit 0 of word 0 */
+};
+
+/*
+ * A row. There are as many parts as the ruleset has blocks (the map's values are that long);
+ * a part is the block's number, and in its low byte which of the block's words are not zero.
+ */
+struct filter_row {
+	__u64 summary; /* which parts are not zero */
+	__u32 part[];
+};
+
+#define FILTER_PART_BLOCK(part) ((part) >> 8)
+#define FILTER_PART_WORDS(part) ((part)&0xff)
+
+/*
+ * Addresses: the row of the range that an address lies in. IPv4: `first` has for each value of
+ * the upper 16 bits where its ranges begin, and one entry more; ranges are sorted.
+ */
+struct filter_range4 {
+	__u32 start; /* host byte order; the range ends where the next one begins */
+	__u32 row;
+};
+
+struct filter_range6 {
+	__u64 high, low; /* host byte order */
+	__u32 row;
+	__u32 unused;
+};
+
+/* The chains that packets begin in, by where they are met. */
+enum filter_hook {
+	FILTER_HOOK_INPUT,
+	FILTER_HOOK_FORWARD,
+	FILTER_HOOK_OUTPUT,
+	FILTER_HOOKS,
+};
+
+/* A chain, by its number; the built-in ones come first, as in enum filter_hook. */
+struct filter_chain {
+	__u32 start; /* its rules */
+	__u32 end;
+	__u32 policy;  /* built-in: enum filter_verdict */
+	__u32 counter; /* built-in: of packets that the policy decided about */
+};
+
+enum filter_verdict {
+	FILTER_ACCEPT,
+	FILTER_DROP,
+};
+
+/* What a rule does, one operation after the other: matches, then the target. */
+enum filter_op_kind {
+	FILTER_OP_ACCEPT, /* targets: the rule has matched */
+	FILTER_OP_DROP,
+	FILTER_OP_RETURN,
+	FILTER_OP_JUMP,                          /* a: chain */
+	FILTER_OP_GOTO,                          /* a: chain */
+	FILTER_OP_CONTINUE,                      /* a rule that only counts */
+	FILTER_OP_MATCHES,                       /* from here on: matches */
+	FILTER_OP_TCP_FLAGS = FILTER_OP_MATCHES, /* (flags & a) == b */
+	FILTER_OP_ICMP,                          /* type a, code from b to c */
+	FILTER_OP_LENGTH,                        /* the packet's, from a to b */
+	FILTER_OP_TTL,                           /* from a to b */
+	FILTER_OP_TOS,                           /* (tos & a) == b */
+	FILTER_OP_FRAGMENT,                      /* any but the first */
+	FILTER_OP_SOURCE_MASK,                   /* IPv4: (address & a) == b, network byte order */
+	FILTER_OP_DESTINATION_MASK,
+};
+
+#define FILTER_OP_NEGATED 0x01
+#define FILTER_OP_NEEDS_L4 0x02 /* holds for no packet without a transport header */
+
+struct filter_op {
+	__u8 kind;
+	__u8 flags;
+	__u16 unused;
+	__u32 a, b, c;
+};
+
+/* What the entry programs tail-call: the programs of the two families. */
+enum filter_stage {
+	FILTER_STAGE_IPV4,
+	FILTER_STAGE_IPV6,
+	FILTER_STAGES,
+};
+
+#define FILTER_PORTS 256 /* devices that are filtered at once */
+
+struct filter_port {
+	__u32 bare; /* no link layer: packets begin with their IP header */
+};
+
+/* Rows of a device, as the one that packets came in by, and as the one that they go out by. */
+struct filter_device {
+	__u32 in_row;
+	__u32 out_row;
+};
+
+#define FILTER_NO_OPERATION 0xffffffff
+
+/* One packet on its way through a ruleset; on the BPF side only, for each CPU. */
+struct filter_walk {
+	__u32 generation; /* of the ruleset that the walk is in; 0: it has not begun */
+	__u32 l3;         /* where the IP header is in the frame */
+	__u32 outgoing;   /* 1 at TC egress */
+	__u32 rounds;     /* programs that have worked on it */
+
+	/* What is known of the packet. Host byte order, but for addresses. */
+	__be32 source[4];
+	__be32 destination[4];
+	__u32 in, out; /* ifindex, 0: none */
+	__u32 length;  /* from the IP header on */
+	__u32 l4;      /* where the transport header is, if there is one: */
+	__u8 has_l4;   /* no fragment but the first, and not cut short */
+	__u8 fragment; /* a fragment, but not the first */
+	__u8 bad_tcp;  /* the kernel's TCP match would drop it */
+	__u8 protocol;
+	__u8 tos;
+	__u8 ttl;
+	__u8 tcp_flags;
+	__u8 has_ports;
+	__u16 source_port, destination_port;
+	__u8 icmp_type, icmp_code;
+
+	/* Where it is. */
+	__u32 hook;      /* enum filter_hook */
+	__u32 chain;     /* its number */
+	__u32 position;  /* the first rule that is neither in `word` nor before it */
+	__u32 end;       /* of the chain */
+	__u32 base;      /* the rule that is bit 0 of `word` */
+	__u32 operation; /* the next one of the rule in hand, or FILTER_NO_OPERATION */
+	__u32 rule;      /* that one */
+	__u32 depth;     /* of `callers` */
+	__u64 word;      /* candidates */
+	__u64 summary;   /* of the rows, together */
+	__u32 row[FILTER_FIELDS];
+	struct filter_caller {
+		__u32 chain;
+		__u32 position;
+	} callers[FILTER_DEPTH];
+};
+
+struct filter_counter {
+	__u64 packets;
+	__u64 bytes; /* from the IP header on, as iptables counts */
+};
+
+#endif /* BPFW_FILTER_LAYOUT_H */

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The filter's maps. Those of a ruleset are made anew with each load, as large as it needs them;
+ * `stages`, `next_stage` and `filtered` outlive it. The layouts are in filter_layout.h.
+ */
+#ifndef BPFW_FILTER_MAPS_H
+#define BPFW_FILTER_MAPS_H
+
+#include "uapi.h"
+#include "filter_layout.h"
+
+/* Set before loading; the verifier removes what a constant switches off. */
+const volatile __u32 generation = 0;       /* of the ruleset: no two have the same */
+const volatile bool is_ipv6 = false;       /* the family of the ruleset */
+const volatile __u32 parts = 1;            /* of each row */
+const volatile __u32 used_fields = 0;      /* bit N: some rule asks about field N */
+const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
+const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */
+
+/*
+ * The programs of the rulesets in force, one for each family (enum filter_stage). Pinned. A map
+ * takes programs of one type only.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, FILTER_STAGES);
+	__type(key, __u32);
+	__type(value, __u32);
+} stages_xdp SEC(".maps"), stages_tc SEC(".maps");
+
+/*
+ * XDP: the fast path, for what the filter accepts. Only the daemon holds a descriptor, so that the
+ * kernel empties the map when the daemon ends, in whatever way (prog_array_map_clear()).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} next_stage SEC(".maps");
+
+/* The devices whose ingress is filtered: ifindex. Pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, FILTER_PORTS);
+	__type(key, __u32);
+	__type(value, struct filter_port);
+} filtered SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter_walk);
+} walks SEC(".maps");
+
+#define DEFINE_ARRAY(name, value_type)             \
+	struct {                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);  \
+		__uint(map_flags, BPF_F_MMAPABLE); \
+		__uint(max_entries, 1);            \
+		__type(key, __u32);                \
+		__type(value, value_type);         \
+	} name SEC(".maps")
+
+DEFINE_ARRAY(chains, struct filter_chain);
+DEFINE_ARRAY(rules, __u32); /* the first operation of each */
+DEFINE_ARRAY(operations, struct filter_op);
+/* struct filter_row with as many parts as the ruleset has */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct filter_row));
+} rows SEC(".maps");
+
+DEFINE_ARRAY(blocks, struct filter_block);
+
+/* Not used by the programs: the text that the ruleset was made from. */
+DEFINE_ARRAY(text, __u64);
+
+/* Rows by field. Addresses: see struct filter_range4. */
+DEFINE_ARRAY(source_first, __u32);
+DEFINE_ARRAY(source_ranges4, struct filter_range4);
+DEFINE_ARRAY(source_ranges6, struct filter_range6);
+DEFINE_ARRAY(destination_first, __u32);
+DEFINE_ARRAY(destination_ranges4, struct filter_range4);
+DEFINE_ARRAY(destination_ranges6, struct filter_range6);
+DEFINE_ARRAY(source_ports, __u32);
+DEFINE_ARRAY(destination_ports, __u32);
+DEFINE_ARRAY(protocols, __u32);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter_counter);
+} counters SEC(".maps");
+
+/* Rows of devices by ifindex; 0 is the one of all that the ruleset does not name. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter_device);
+} devices SEC(".maps");
+
+#endif /* BPFW_FILTER_MAPS_H */

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The frame as the two hooks hand it over, and what differs between them. */
+#ifndef BPFW_FILTER_PACKET_H
+#define BPFW_FILTER_PACKET_H
+
+#include "filter_maps.h"
+
+struct frame {
+	bool is_xdp;
+	struct xdp_md *xdp; /* one of these two is NULL */
+	struct __sk_buff *skb;
+	void *data;
+	void *data_end;
+};
+
+static __always_inline void frame_load(struct frame *frame)
+{
+	if (frame->is_xdp) {
+		frame->data = (void *)(long)frame->xdp->data;
+		frame->data_end = (void *)(long)frame->xdp->data_end;
+	} else {
+		const struct __sk_buff *skb = frame->skb;
+
+		asm volatile("" : "+r"(skb)); /* see packet_load() in packet.h */
+		frame->data = (void *)(long)skb->data;
+		frame->data_end = (void *)(long)skb->data_end;
+	}
+}
+
+static __always_inline __u32 frame_len(const struct frame *frame)
+{
+	return frame->is_xdp ? frame->data_end - frame->data : frame->skb->len;
+}
+
+#define FRAME_HEADERS 2047 /* headers are within that many bytes; a mask */
+
+/*
+ * `size` bytes from `offset` on, or NULL if the frame has not that many. At TC they may have to be
+ * pulled into the linear part: pointers of earlier calls are then void.
+ */
+static __always_inline void *frame_bytes(struct frame *frame, __u64 offset, __u64 size)
+{
+	void *bytes;
+
+	if (offset > FRAME_HEADERS)
+		return NULL;
+	offset &= FRAME_HEADERS; /* what old verifiers understand */
+	bytes = frame->data + offset;
+	if (bytes + size <= frame->data_end)
+		return bytes;
+	if (frame->is_xdp || frame->skb->len < offset + size ||
+	    bpf_skb_pull_data(frame->skb, (__u32)(offset + size)))
+		return NULL;
+	frame_load(frame);
+	bytes = frame->data + offset;
+	return bytes + size <= frame->data_end ? bytes : NULL;
+}
+
+static __always_inline int frame_pass(const struct frame *frame)
+{
+	return frame->is_xdp ? XDP_PASS : TC_NEXT;
+}
+
+static __always_inline int frame_drop(const struct frame *frame)
+{
+	return frame->is_xdp ? XDP_DROP : TC_DROP;
+}
+
+static __always_inline void *frame_context(const struct frame *frame)
+{
+	return frame->is_xdp ? (void *)frame->xdp : (void *)frame->skb;
+}
+
+/* On to the program of the family's ruleset; returns only if there is none. */
+static __always_inline void call_stage(const struct frame *frame, enum filter_stage stage)
+{
+	if (frame->is_xdp)
+		bpf_tail_call(frame->xdp, &stages_xdp, stage);
+	else
+		bpf_tail_call(frame->skb, &stages_tc, stage);
+}
+
+#endif /* BPFW_FILTER_PACKET_H */

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the rules ask about a packet, read from it once. Nothing here changes the packet. What
+ * ip_rcv() and ipv6_rcv() drop before any rule is passed on to them.
+ */
+#ifndef BPFW_FILTER_PARSE_H
+#define BPFW_FILTER_PARSE_H
+
+#include "filter_packet.h"
+
+#define IP_OFFSET_MASK 0x1fff
+#define IPPROTO_ICMPV6 58
+#define IPV6_EXTENSIONS 8 /* headers before the transport's */
+
+/* Ports, flags, ICMP types: the first bytes of the transport header. */
+static __always_inline void parse_transport(struct filter_walk *walk, struct frame *frame)
+{
+	const __u8 *header;
+
+	switch (walk->protocol) {
+	case IPPROTO_TCP:
+		header = frame_bytes(frame, walk->l4, TCP_HLEN);
+		if (!header) {
+			walk->bad_tcp = 1;
+			return;
+		}
+		walk->tcp_flags = header[TCP_FLAG_BYTE];
+		break;
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+		header = frame_bytes(frame, walk->l4, 4);
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		header = frame_bytes(frame, walk->l4, 4);
+		if (!header)
+			return;
+		walk->icmp_type = header[0];
+		walk->icmp_code = header[1];
+		walk->has_l4 = 1;
+		return;
+	default:
+		return;
+	}
+	if (!header)
+		return;
+	walk->source_port = (__u16)(header[0] << 8 | header[1]);
+	walk->destination_port = (__u16)(header[2] << 8 | header[3]);
+	walk->has_l4 = 1;
+	walk->has_ports = 1;
+}
+
+/* What parsing has come to. */
+enum parsed {
+	PARSED,
+	PARSED_BROKEN,  /* ip_rcv(), ipv6_rcv() drop it, before any rule */
+	PARSED_UNKNOWN, /* what the rules ask about cannot be found */
+};
+
+static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct frame *frame)
+{
+	const struct iphdr *ip = frame_bytes(frame, walk->l3, IPV4_HLEN);
+	__u32 header_len;
+	__u16 offset;
+
+	if (!ip || ((const __u8 *)ip)[0] >> 4 != 4)
+		return PARSED_BROKEN;
+	header_len = (((const __u8 *)ip)[0] & 0xf) * 4;
+	walk->length = bpf_ntohs(ip->tot_len);
+	if (header_len < IPV4_HLEN || walk->length < header_len ||
+	    walk->length > frame_len(frame) - walk->l3)
+		return PARSED_BROKEN;
+	walk->source[0] = ip->saddr;
+	walk->destination[0] = ip->daddr;
+	walk->protocol = ip->protocol;
+	walk->tos = ip->tos;
+	walk->ttl = ip->ttl;
+	walk->l4 = walk->l3 + header_len;
+	offset = bpf_ntohs(ip->frag_off) & IP_OFFSET_MASK;
+	walk->fragment = offset != 0;
+	walk->bad_tcp = offset == 1 && walk->protocol == IPPROTO_TCP;
+	if (!walk->fragment)
+		parse_transport(walk, frame);
+	return PARSED;
+}
+
+/* The headers between IPv6's and the transport's; as ipv6_find_hdr() goes over them. */
+static __always_inline bool skip_extensions(struct filter_walk *walk, struct frame *frame)
+{
+	for (int i = 0; i < IPV6_EXTENSIONS; i++) {
+		const __u8 *header;
+
+		switch (walk->protocol) {
+		case NEXTHDR_FRAGMENT:
+			header = frame_bytes(frame, walk->l4, 8);
+			if (!header)
+				return false;
+			walk->fragment = (header[2] << 8 | (header[3] & 0xf8)) != 0;
+			walk->protocol = header[0];
+			walk->l4 += 8;
+			if (walk->fragment)
+				return true;
+			break;
+		case NEXTHDR_AUTH:
+			header = frame_bytes(frame, walk->l4, 8);
+			if (!header)
+				return false;
+			walk->protocol = header[0];
+			walk->l4 += (header[1] + 2) * 4;
+			break;
+		case NEXTHDR_HOP:
+		case NEXTHDR_ROUTING:
+		case NEXTHDR_DEST:
+			header = frame_bytes(frame, walk->l4, 8);
+			if (!header)
+				return false;
+			walk->protocol = header[0];
+			walk->l4 += (header[1] + 1) * 8;
+			break;
+		default:
+			return true;
+		}
+	}
+	return false;
+}
+
+static __always_inline enum parsed parse_ipv6(struct filter_walk *walk, struct frame *frame)
+{
+	const struct ipv6hdr *ip6 = frame_bytes(frame, walk->l3, IPV6_HLEN);
+	const __be32 *address;
+
+	if (!ip6 || ((const __u8 *)ip6)[0] >> 4 != 6)
+		return PARSED_BROKEN;
+	walk->length = IPV6_HLEN + bpf_ntohs(ip6->payload_len);
+	if (walk->length > frame_len(frame) - walk->l3)
+		return PARSED_BROKEN;
+	address = (const void *)&ip6->saddr;
+	for (int i = 0; i < 4; i++) {
+		walk->source[i] = address[i];
+		walk->destination[i] = address[4 + i];
+	}
+	walk->protocol = ip6->nexthdr;
+	walk->tos = (__u8)(((const __u8 *)ip6)[0] << 4 | ((const __u8 *)ip6)[1] >> 4);
+	walk->ttl = ip6->hop_limit;
+	walk->l4 = walk->l3 + IPV6_HLEN;
+	if (!skip_extensions(walk, frame))
+		return PARSED_UNKNOWN;
+	if (!walk->fragment)
+		parse_transport(walk, frame);
+	return PARSED;
+}
+
+#endif /* BPFW_FILTER_PARSE_H */

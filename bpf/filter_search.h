@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which rule comes next? Each field of the packet has a row of bits (filter_layout.h); the rules
+ * that are left are where all rows have a bit.
+ */
+#ifndef BPFW_FILTER_SEARCH_H
+#define BPFW_FILTER_SEARCH_H
+
+#include "filter_maps.h"
+
+static __always_inline bool uses(enum filter_field field)
+{
+	return used_fields & (1U << field);
+}
+
+/* The number of the lowest bit that is set; `word` is not 0. Old clang has no code for it. */
+static __always_inline __u32 lowest_bit(__u64 word)
+{
+	__u32 bit = 0;
+
+	if (!(word & 0xffffffff)) {
+		word >>= 32;
+		bit = 32;
+	}
+	if (!(word & 0xffff)) {
+		word >>= 16;
+		bit += 16;
+	}
+	if (!(word & 0xff)) {
+		word >>= 8;
+		bit += 8;
+	}
+	if (!(word & 0xf)) {
+		word >>= 4;
+		bit += 4;
+	}
+	if (!(word & 3)) {
+		word >>= 2;
+		bit += 2;
+	}
+	return bit + !(word & 1);
+}
+
+/* ---- Rows of a packet ------------------------------------------------------------ */
+
+/* One of 17 halvings leaves one of at most 65,536 ranges; IPv6 has at most 2^18 of them. */
+#define HALVINGS4 17
+#define HALVINGS6 19
+
+/* The row of the range that `address` (host byte order) is in. */
+static __always_inline __u32 address_row4(void *first, void *ranges, __u32 address)
+{
+	__u32 upper = address >> 16, next = upper + 1, low, high;
+	__u32 *bound = bpf_map_lookup_elem(first, &upper);
+	struct filter_range4 *range;
+
+	if (!bound)
+		return 0;
+	low = *bound;
+	bound = bpf_map_lookup_elem(first, &next);
+	if (!bound)
+		return 0;
+	/* The last range that begins at the address or before it; the one at `low` does. */
+	high = *bound + 1;
+	for (int i = 0; i < HALVINGS4 && high - low > 1; i++) {
+		__u32 middle = low + (high - low) / 2;
+
+		range = bpf_map_lookup_elem(ranges, &middle);
+		if (!range)
+			return 0;
+		if (range->start <= address)
+			low = middle;
+		else
+			high = middle;
+	}
+	range = bpf_map_lookup_elem(ranges, &low);
+	return range ? range->row : 0;
+}
+
+static __always_inline __u32 address_row6(void *first, void *ranges, const __be32 *address)
+{
+	__u64 upper = (__u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]);
+	__u64 lower = (__u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]);
+	__u32 low = 0, high, zero = 0;
+	__u32 *count = bpf_map_lookup_elem(first, &zero);
+	struct filter_range6 *range;
+
+	if (!count)
+		return 0;
+	high = *count;
+	for (int i = 0; i < HALVINGS6 && high - low > 1; i++) {
+		__u32 middle = low + (high - low) / 2;
+
+		range = bpf_map_lookup_elem(ranges, &middle);
+		if (!range)
+			return 0;
+		if (range->high < upper || (range->high == upper && range->low <= lower))
+			low = middle;
+		else
+			high = middle;
+	}
+	range = bpf_map_lookup_elem(ranges, &low);
+	return range ? range->row : 0;
+}
+
+static __always_inline __u32 indexed_row(void *map, __u32 value)
+{
+	__u32 *row = bpf_map_lookup_elem(map, &value);
+
+	return row ? *row : 0;
+}
+
+static __always_inline __u32 device_row(__u32 ifindex, bool out)
+{
+	struct filter_device *device = bpf_map_lookup_elem(&devices, &ifindex);
+	__u32 other = 0;
+
+	if (!device)
+		device = bpf_map_lookup_elem(&devices, &other);
+	if (!device)
+		return 0;
+	return out ? device->out_row : device->in_row;
+}
+
+static __always_inline __u32 source_row(const struct filter_walk *walk)
+{
+	if (is_ipv6)
+		return address_row6(&source_first, &source_ranges6, walk->source);
+	return address_row4(&source_first, &source_ranges4, bpf_ntohl(walk->source[0]));
+}
+
+static __always_inline __u32 destination_row(const struct filter_walk *walk)
+{
+	if (is_ipv6)
+		return address_row6(&destination_first, &destination_ranges6, walk->destination);
+	return address_row4(&destination_first, &destination_ranges4,
+			    bpf_ntohl(walk->destination[0]));
+}
+
+/* Add a field's row; false once no rule is left. */
+static __always_inline void take_row(struct filter_walk *walk, enum filter_field field, __u32 row)
+{
+	struct filter_row *found = bpf_map_lookup_elem(&rows, &row);
+
+	walk->row[field] = row;
+	walk->summary &= found ? found->summary : 0;
+}
+
+static __always_inline void classify(struct filter_walk *walk)
+{
+	walk->summary = ~0ULL;
+	if (uses(FILTER_SOURCE))
+		take_row(walk, FILTER_SOURCE, source_row(walk));
+	if (uses(FILTER_DESTINATION))
+		take_row(walk, FILTER_DESTINATION, destination_row(walk));
+	if (uses(FILTER_PROTOCOL))
+		take_row(walk, FILTER_PROTOCOL, indexed_row(&protocols, walk->protocol));
+	if (uses(FILTER_SOURCE_PORT))
+		take_row(walk, FILTER_SOURCE_PORT,
+			 walk->has_ports ? indexed_row(&source_ports, walk->source_port) :
+					   no_port_rows[0]);
+	if (uses(FILTER_DESTINATION_PORT))
+		take_row(walk, FILTER_DESTINATION_PORT,
+			 walk->has_ports ? indexed_row(&destination_ports, walk->destination_port) :
+					   no_port_rows[1]);
+	if (uses(FILTER_IN))
+		take_row(walk, FILTER_IN, device_row(walk->in, false));
+	if (uses(FILTER_OUT))
+		take_row(walk, FILTER_OUT, device_row(walk->out, true));
+}
+
+/* ---- Candidates ------------------------------------------------------------------ */
+
+/* What the fields' rows have in common in part `part`: which words are not zero in all. */
+static __always_inline __u32 common_words(const struct filter_walk *walk, __u32 part,
+					  __u32 block[FILTER_FIELDS])
+{
+	__u32 words = (1U << FILTER_BLOCK_WORDS) - 1;
+
+	if (part >= parts)
+		return 0;
+#pragma unroll
+	for (int field = 0; field < FILTER_FIELDS; field++) {
+		struct filter_row *row;
+		__u32 number;
+
+		if (!uses(field))
+			continue;
+		number = walk->row[field];
+		row = bpf_map_lookup_elem(&rows, &number);
+		if (!row)
+			return 0;
+		block[field] = FILTER_PART_BLOCK(row->part[part]);
+		words &= FILTER_PART_WORDS(row->part[part]);
+	}
+	return words;
+}
+
+static __always_inline __u64 common_rules(__u32 word, const __u32 block[FILTER_FIELDS])
+{
+	__u64 common = ~0ULL;
+
+#pragma unroll
+	for (int field = 0; field < FILTER_FIELDS; field++) {
+		struct filter_block *found;
+
+		if (!uses(field))
+			continue;
+		found = bpf_map_lookup_elem(&blocks, &block[field]);
+		if (!found)
+			return 0;
+		common &= found->word[word & (FILTER_BLOCK_WORDS - 1)];
+	}
+	return common;
+}
+
+/*
+ * From walk->position on: the next word that may hold a candidate, into walk->word (which may be
+ * 0 all the same), and position behind it. Returns false when the chain has no more of them.
+ */
+static __always_inline bool next_word(struct filter_walk *walk)
+{
+	__u32 part = walk->position / FILTER_BLOCK_RULES, word, words;
+	__u32 block[FILTER_FIELDS] = {};
+	__u64 left;
+
+	if (walk->position >= walk->end || part >= FILTER_BLOCKS_MAX)
+		return false;
+	left = walk->summary & (~0ULL << (part & 63));
+	if (!left)
+		return false;
+	if (!(left & (1ULL << (part & 63)))) {
+		part = lowest_bit(left);
+		walk->position = part * FILTER_BLOCK_RULES;
+	}
+	words = common_words(walk, part, block);
+	word = walk->position / FILTER_WORD_RULES % FILTER_BLOCK_WORDS;
+	words &= ~0U << word;
+	if (!words) {
+		walk->position = (part + 1) * FILTER_BLOCK_RULES;
+		return true;
+	}
+	word = lowest_bit(words);
+	walk->base = part * FILTER_BLOCK_RULES + word * FILTER_WORD_RULES;
+	walk->word = common_rules(word, block);
+	if (walk->position > walk->base)
+		walk->word &= ~0ULL << (walk->position & 63);
+	walk->position = walk->base + FILTER_WORD_RULES;
+	return true;
+}
+
+#endif /* BPFW_FILTER_SEARCH_H */

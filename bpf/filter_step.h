@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The walk through the chains, in steps of at most one operation each, so that the program is one
+ * flat loop: verifiers before bpf_loop() (Linux 5.17) go through every turn of it.
+ */
+#ifndef BPFW_FILTER_STEP_H
+#define BPFW_FILTER_STEP_H
+
+#include "filter_packet.h"
+#include "filter_search.h"
+
+/* What a step has come to: a verdict (enum filter_verdict), or: */
+#define STEP_ON (-1)
+
+static __always_inline void count(const struct filter_walk *walk, __u32 counter)
+{
+	struct filter_counter *counted = bpf_map_lookup_elem(&counters, &counter);
+
+	if (counted) {
+		counted->packets++;
+		counted->bytes += walk->length;
+	}
+}
+
+/* Go on at that position of the chain. */
+static __always_inline bool enter(struct filter_walk *walk, __u32 number, __u32 position)
+{
+	const struct filter_chain *chain = bpf_map_lookup_elem(&chains, &number);
+
+	if (!chain)
+		return false;
+	walk->chain = number;
+	walk->position = position;
+	walk->end = chain->end;
+	walk->word = 0;
+	walk->operation = FILTER_NO_OPERATION;
+	return true;
+}
+
+static __always_inline bool enter_start(struct filter_walk *walk, __u32 number)
+{
+	const struct filter_chain *chain = bpf_map_lookup_elem(&chains, &number);
+
+	return chain && enter(walk, number, chain->start);
+}
+
+static __always_inline int take_policy(struct filter_walk *walk)
+{
+	__u32 number = walk->hook;
+	const struct filter_chain *chain = bpf_map_lookup_elem(&chains, &number);
+
+	if (!chain)
+		return FILTER_DROP;
+	count(walk, chain->counter);
+	return chain->policy;
+}
+
+/* The end of a chain, or RETURN: back to the caller, or the policy of the first chain. */
+static __always_inline int leave(struct filter_walk *walk)
+{
+	struct filter_caller *caller;
+
+	if (!walk->depth || walk->depth > FILTER_DEPTH)
+		return take_policy(walk);
+	walk->depth--;
+	caller = &walk->callers[walk->depth & (FILTER_DEPTH - 1)];
+	return enter(walk, caller->chain, caller->position) ? STEP_ON : FILTER_DROP;
+}
+
+static __always_inline int jump(struct filter_walk *walk, __u32 chain)
+{
+	struct filter_caller *caller;
+
+	if (walk->depth >= FILTER_DEPTH)
+		return FILTER_DROP; /* the compiler has seen to it that this is not reached */
+	caller = &walk->callers[walk->depth & (FILTER_DEPTH - 1)];
+	caller->chain = walk->chain;
+	caller->position = walk->rule + 1;
+	walk->depth++;
+	return enter_start(walk, chain) ? STEP_ON : FILTER_DROP;
+}
+
+/* ---- Operations ------------------------------------------------------------------ */
+
+static __always_inline bool within(__u32 value, __u32 low, __u32 high)
+{
+	return value >= low && value <= high;
+}
+
+static __always_inline bool operation_matches(const struct filter_walk *walk,
+					      const struct filter_op *op)
+{
+	switch (op->kind) {
+	case FILTER_OP_TCP_FLAGS:
+		return (walk->tcp_flags & op->a) == op->b;
+	case FILTER_OP_ICMP:
+		return walk->icmp_type == op->a && within(walk->icmp_code, op->b, op->c);
+	case FILTER_OP_LENGTH:
+		return within(walk->length, op->a, op->b);
+	case FILTER_OP_TTL:
+		return within(walk->ttl, op->a, op->b);
+	case FILTER_OP_TOS:
+		return (walk->tos & op->a) == op->b;
+	case FILTER_OP_FRAGMENT:
+		return walk->fragment;
+	case FILTER_OP_SOURCE_MASK:
+		return (walk->source[op->c & 3] & op->a) == op->b;
+	case FILTER_OP_DESTINATION_MASK:
+		return (walk->destination[op->c & 3] & op->a) == op->b;
+	default:
+		return false;
+	}
+}
+
+/* The matches of a transport header do not hold without one, not even when negated. */
+static __always_inline bool match(const struct filter_walk *walk, const struct filter_op *op)
+{
+	if ((op->flags & FILTER_OP_NEEDS_L4) && !walk->has_l4)
+		return false;
+	return operation_matches(walk, op) != !!(op->flags & FILTER_OP_NEGATED);
+}
+
+static __always_inline int take_target(struct filter_walk *walk, const struct filter_op *op)
+{
+	count(walk, walk->rule);
+	walk->operation = FILTER_NO_OPERATION;
+	switch (op->kind) {
+	case FILTER_OP_ACCEPT:
+		return FILTER_ACCEPT;
+	case FILTER_OP_RETURN:
+		return leave(walk);
+	case FILTER_OP_JUMP:
+		return jump(walk, op->a);
+	case FILTER_OP_GOTO:
+		return enter_start(walk, op->a) ? STEP_ON : FILTER_DROP;
+	case FILTER_OP_CONTINUE:
+		return STEP_ON;
+	default:
+		return FILTER_DROP;
+	}
+}
+
+/* ---- Steps ----------------------------------------------------------------------- */
+
+/* Take the first candidate of walk->word in hand; false if it is of another chain. */
+static __always_inline bool take_candidate(struct filter_walk *walk)
+{
+	__u32 rule = walk->base + lowest_bit(walk->word);
+	const __u32 *operation;
+
+	walk->word &= walk->word - 1;
+	if (rule >= walk->end)
+		return false;
+	operation = bpf_map_lookup_elem(&rules, &rule);
+	if (!operation)
+		return false;
+	walk->rule = rule;
+	walk->operation = *operation;
+	return true;
+}
+
+static __always_inline int step(struct filter_walk *walk)
+{
+	const struct filter_op *op;
+
+	if (walk->operation == FILTER_NO_OPERATION) {
+		if (!walk->word && !next_word(walk))
+			return leave(walk);
+		if (!walk->word)
+			return STEP_ON;
+		if (!take_candidate(walk))
+			return leave(walk);
+	}
+	op = bpf_map_lookup_elem(&operations, &walk->operation);
+	if (!op)
+		return FILTER_DROP;
+	if (op->kind < FILTER_OP_MATCHES)
+		return take_target(walk, op);
+	if (match(walk, op))
+		walk->operation++;
+	else
+		walk->operation = FILTER_NO_OPERATION;
+	return STEP_ON;
+}
+
+#endif /* BPFW_FILTER_STEP_H */

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "filter/command.h"
+#include "filter/compile.h"
+#include "filter/inforce.h"
+#include "filter/ruleset.h"
+#include "filter/stage.h"
+#include "log.h"
+#include "util.h"
+
+#define EXIT_USAGE 2
+#define INTERFACES_MAX 4096
+
+struct arguments {
+	const char *file;
+	uint8_t family; /* 0: not given */
+	bool check;
+	bool counters;
+	struct stage_options stage;
+};
+
+static void print_usage(FILE *to)
+{
+	fputs("Usage: bpfw filter load FILE|- [-4|-6] [--iface NAME ...] [--hook xdp|tc] [--check]\n"
+	      "       bpfw filter show [-4|-6] [--counters]\n"
+	      "       bpfw filter zero [-4|-6]\n"
+	      "       bpfw filter unload\n"
+	      "\n"
+	      "Enforces rules as iptables-save and ip6tables-save print them, at the first hook of the\n"
+	      "named interfaces. What was loaded stays in force without any process.\n"
+	      "\n"
+	      "  load FILE       the filter table of FILE takes the place of the rules in force; if\n"
+	      "                  anything is wrong, these stay\n"
+	      "  -4, -6          the family of the rules; by default as the file says that wrote it\n"
+	      "  --iface NAME    interface to filter on; repeat. None: those filtered so far\n"
+	      "  --hook HOOK     where packets that come in are met: xdp or tc (default)\n"
+	      "  --check         say what is wrong with FILE, and change nothing\n"
+	      "  --counters      with the packets and bytes of each rule and policy\n"
+	      "  zero            set the counters to zero\n"
+	      "  unload          detach the filter, forget all rules\n"
+	      "\n"
+	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
+	      to);
+}
+
+/* ---- Arguments ------------------------------------------------------------------- */
+
+static int add_interface(struct stage_options *stage, const char *name)
+{
+	if (stage->interface_count == STAGE_INTERFACES) {
+		log_error("more than %d interfaces", STAGE_INTERFACES);
+		return -E2BIG;
+	}
+	stage->interfaces[stage->interface_count++] = name;
+	return 0;
+}
+
+static int take_hook(struct stage_options *stage, const char *word)
+{
+	if (!strcmp(word, "xdp"))
+		stage->hook = STAGE_XDP;
+	else if (!strcmp(word, "tc"))
+		stage->hook = STAGE_TC;
+	else {
+		log_error("unknown hook '%.40s': use xdp or tc", word);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int take_option(struct arguments *arguments, int option)
+{
+	switch (option) {
+	case '4':
+		arguments->family = AF_INET;
+		return 0;
+	case '6':
+		arguments->family = AF_INET6;
+		return 0;
+	case 'i':
+		return add_interface(&arguments->stage, optarg);
+	case 'k':
+		return take_hook(&arguments->stage, optarg);
+	case 'c':
+		arguments->check = true;
+		return 0;
+	case 'n':
+		arguments->counters = true;
+		return 0;
+	default:
+		return -EINVAL; /* getopt has said why */
+	}
+}
+
+static int parse_arguments(struct arguments *arguments, int argc, char *const argv[])
+{
+	static const struct option options[] = {
+		{ "iface", required_argument, NULL, 'i' },
+		{ "hook", required_argument, NULL, 'k' },
+		{ "check", no_argument, NULL, 'c' },
+		{ "counters", no_argument, NULL, 'n' },
+		{ "ipv4", no_argument, NULL, '4' },
+		{ "ipv6", no_argument, NULL, '6' },
+		{ 0 },
+	};
+	int option, err = 0;
+
+	memset(arguments, 0, sizeof(*arguments));
+	arguments->stage.hook = STAGE_TC;
+	optind = 1;
+	while (!err && (option = getopt_long(argc, argv, "46", options, NULL)) != -1)
+		err = take_option(arguments, option);
+	if (!err && optind < argc)
+		arguments->file = argv[optind++];
+	if (!err && optind < argc) {
+		log_error("'%.40s' is one argument too many", argv[optind]);
+		err = -EINVAL;
+	}
+	return err;
+}
+
+/* ---- load ------------------------------------------------------------------------- */
+
+static void say(void *context, bool warning, const char *message)
+{
+	(void)context;
+	log_message(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s", message);
+}
+
+/* All of it, with a zero byte behind. Returns NULL with errno set. */
+static char *read_all(FILE *file, size_t *size)
+{
+	char *text = NULL;
+	size_t room = 0;
+
+	*size = 0;
+	for (;;) {
+		char *more;
+
+		if (*size + 1 >= room) {
+			room = room ? room * 2 : 1 << 16;
+			more = room > RULESET_TEXT_MAX ? NULL : realloc(text, room);
+			if (!more) {
+				errno = room > RULESET_TEXT_MAX ? EFBIG : ENOMEM;
+				break;
+			}
+			text = more;
+		}
+		*size += fread(text + *size, 1, room - *size - 1, file);
+		if (feof(file)) {
+			text[*size] = '\0';
+			return text;
+		}
+		if (ferror(file))
+			break;
+	}
+	free(text);
+	return NULL;
+}
+
+static char *read_file(const char *name, size_t *size)
+{
+	FILE *file = strcmp(name, "-") != 0 ? fopen(name, "re") : stdin;
+	char *text = file ? read_all(file, size) : NULL;
+
+	if (!text)
+		log_error("%s: %s", name, strerror(errno));
+	if (file && file != stdin)
+		fclose(file);
+	return text;
+}
+
+/* ip6tables-save says so in the comment at the beginning. */
+static uint8_t family_of(const char *text)
+{
+	const char *end = strchr(text, '\n'), *word = strstr(text, "ip6tables-save");
+
+	return word && (!end || word < end) ? AF_INET6 : AF_INET;
+}
+
+static size_t list_interfaces(struct filter_interface *list, size_t max)
+{
+	struct if_nameindex *all = if_nameindex();
+	size_t count = 0;
+
+	for (size_t i = 0; all && all[i].if_index && count < max; i++) {
+		snprintf(list[count].name, sizeof(list[count].name), "%s", all[i].if_name);
+		list[count++].ifindex = all[i].if_index;
+	}
+	if (all)
+		if_freenameindex(all);
+	return count;
+}
+
+static int put_in_force(const struct ruleset *ruleset, const struct arguments *arguments,
+			const struct ruleset_report *report)
+{
+	_cleanup_free_ struct filter_interface *interfaces =
+		calloc(INTERFACES_MAX, sizeof(*interfaces));
+	_cleanup_free_ char *text = NULL;
+	struct image image;
+	size_t size = 0;
+	FILE *stream;
+	int err;
+
+	if (!interfaces)
+		return -ENOMEM;
+	err = image_compile(&image, ruleset, interfaces,
+			    list_interfaces(interfaces, INTERFACES_MAX), report);
+	if (err || arguments->check) {
+		image_free(&image);
+		return err;
+	}
+	stream = open_memstream(&text, &size);
+	if (!stream) {
+		image_free(&image);
+		return -ENOMEM;
+	}
+	ruleset_print(ruleset, true, stream);
+	err = fclose(stream) ? -ENOMEM : stage_load(&image, text, size, &arguments->stage);
+	image_free(&image);
+	return err;
+}
+
+static int load(const struct arguments *arguments)
+{
+	const struct ruleset_report report = { say, NULL, arguments->file };
+	_cleanup_free_ char *text = NULL;
+	struct ruleset ruleset = { 0 };
+	uint8_t family;
+	size_t size;
+	int err;
+
+	if (!arguments->file) {
+		log_error("load takes a file, or - for standard input");
+		return EXIT_USAGE;
+	}
+	text = read_file(arguments->file, &size);
+	if (!text)
+		return EXIT_FAILURE;
+	family = arguments->family ? arguments->family : family_of(text);
+	err = ruleset_parse(&ruleset, text, size, family, &report);
+	err = err ? err : put_in_force(&ruleset, arguments, &report);
+	if (err == -ENOMEM)
+		log_error("%s: not enough memory", arguments->file);
+	ruleset_free(&ruleset);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- show, zero, unload --------------------------------------------------------------- */
+
+static void take_counters(struct ruleset *ruleset, const struct in_force *in_force)
+{
+	if (in_force->counter_count != ruleset->rule_count + CHAIN_BUILTIN)
+		return;
+	for (uint32_t i = 0; i < ruleset->rule_count; i++) {
+		ruleset->rules[i].packets = in_force->counters[i].packets;
+		ruleset->rules[i].bytes = in_force->counters[i].bytes;
+	}
+	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++) {
+		ruleset->chains[i].packets = in_force->counters[ruleset->rule_count + i].packets;
+		ruleset->chains[i].bytes = in_force->counters[ruleset->rule_count + i].bytes;
+	}
+}
+
+static int show_family(uint8_t family, bool counters)
+{
+	const struct ruleset_report report = { say, NULL, "rules in force" };
+	struct ruleset ruleset = { 0 };
+	struct in_force in_force;
+	int err = in_force_read(&in_force, family);
+
+	if (!err)
+		err = ruleset_parse(&ruleset, in_force.text, in_force.size, family, &report);
+	if (!err) {
+		take_counters(&ruleset, &in_force);
+		ruleset_print(&ruleset, counters, stdout);
+	}
+	ruleset_free(&ruleset);
+	in_force_free(&in_force);
+	return err;
+}
+
+/* For the family that was given, or for each that has rules. */
+static int for_families(const struct arguments *arguments,
+			int (*act)(uint8_t family, bool counters))
+{
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	bool found = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		int err = -ENOENT;
+
+		if (!arguments->family || arguments->family == families[i])
+			err = act(families[i], arguments->counters);
+		if (err && err != -ENOENT) {
+			log_error("cannot read the filter in force: %s", strerror(-err));
+			return EXIT_FAILURE;
+		}
+		found |= !err;
+	}
+	if (found)
+		return EXIT_SUCCESS;
+	log_error("no filter is in force in this network namespace: bpfw filter load FILE");
+	return EXIT_FAILURE;
+}
+
+static int show(const struct arguments *arguments)
+{
+	return for_families(arguments, show_family);
+}
+
+static int zero_family(uint8_t family, bool counters)
+{
+	(void)counters;
+	return in_force_zero(family);
+}
+
+static int zero(const struct arguments *arguments)
+{
+	return for_families(arguments, zero_family);
+}
+
+static int unload(const struct arguments *arguments)
+{
+	int err = stage_unload();
+
+	(void)arguments;
+	if (err == -ENOENT)
+		log_error("no filter is in force in this network namespace");
+	else if (err)
+		log_error("cannot unload the filter: %s", strerror(-err));
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int filter_command(int argc, char *const argv[])
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct arguments *arguments);
+	} commands[] = {
+		{ "load", load },
+		{ "show", show },
+		{ "zero", zero },
+		{ "unload", unload },
+	};
+	struct arguments arguments;
+
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		print_usage(stdout);
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		if (parse_arguments(&arguments, argc - 1, argv + 1))
+			return EXIT_USAGE;
+		return commands[i].run(&arguments);
+	}
+	log_error("bpfw filter takes a command: load, show, zero or unload");
+	fputs("Try 'bpfw filter --help'.\n", stderr);
+	return EXIT_USAGE;
+}

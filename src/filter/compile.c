@@ -1,0 +1,789 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "filter/compile.h"
+#include "filter/interval.h"
+#include "util.h"
+
+/* Operations of one rule at most: a match makes two of them at most, then the target. */
+#define RULE_OPERATIONS (2 * RULESET_MATCHES_MAX + 8)
+
+struct compiler {
+	struct image *image;
+	const struct ruleset *ruleset;
+	const struct ruleset_report *report;
+	struct event *events; /* of the field in hand */
+	size_t event_count, event_room;
+	uint32_t operation_room;
+};
+
+static int refuse(const struct compiler *compiler, const struct rule *rule, unsigned int column,
+		  int err, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+static int refuse(const struct compiler *compiler, const struct rule *rule, unsigned int column,
+		  int err, const char *format, ...)
+{
+	char reason[256], message[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(reason, sizeof(reason), format, arguments);
+	va_end(arguments);
+	snprintf(message, sizeof(message), "%s:%u:%u: %s", compiler->report->file, rule->line,
+		 column, reason);
+	compiler->report->say(compiler->report->context, false, message);
+	return err;
+}
+
+/* ---- The values of a field that a rule lets through ------------------------------- */
+
+static struct value field_maximum(enum filter_field field, uint8_t family)
+{
+	switch (field) {
+	case FILTER_SOURCE:
+	case FILTER_DESTINATION:
+		return family == AF_INET6 ? (struct value){ UINT64_MAX, UINT64_MAX } :
+					    (struct value){ 0, UINT32_MAX };
+	case FILTER_PROTOCOL:
+		return (struct value){ 0, UINT8_MAX };
+	default:
+		return (struct value){ 0, UINT16_MAX };
+	}
+}
+
+static struct value address_value(const union ruleset_address *address, uint8_t family)
+{
+	if (family == AF_INET)
+		return (struct value){ 0, ntohl(address->words[0]) };
+	return (struct value){
+		(uint64_t)ntohl(address->words[0]) << 32 | ntohl(address->words[1]),
+		(uint64_t)ntohl(address->words[2]) << 32 | ntohl(address->words[3]),
+	};
+}
+
+/* The bits of an address that a mask leaves open, all of them set. */
+static struct value open_bits(const struct match_address *address, uint8_t family)
+{
+	struct value mask = address_value(&address->mask, family);
+	struct value all = field_maximum(FILTER_SOURCE, family);
+
+	return (struct value){ all.high & ~mask.high, all.low & ~mask.low };
+}
+
+/* Is the mask a prefix: are the open bits one row at the end? */
+static bool is_prefix(const struct match_address *address, uint8_t family)
+{
+	struct value open = open_bits(address, family), next = value_next(open);
+
+	return !(open.high & next.high) && !(open.low & next.low);
+}
+
+static int narrow(struct intervals *set, const struct interval *ranges, size_t count, bool invert,
+		  struct value maximum)
+{
+	struct intervals wanted = { 0 };
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++)
+		err = intervals_add(&wanted, ranges[i].first, ranges[i].last);
+	if (!err && invert)
+		err = intervals_invert(&wanted, maximum);
+	return err ? err : intervals_intersect(set, &wanted);
+}
+
+static int narrow_by_prefix(struct intervals *set, const struct match_address *address,
+			    uint8_t family)
+{
+	struct value first = address_value(&address->value, family);
+	struct value open = open_bits(address, family);
+	const struct interval range = { first, { first.high | open.high, first.low | open.low } };
+
+	return narrow(set, &range, 1, address->invert, field_maximum(FILTER_SOURCE, family));
+}
+
+static int narrow_by_range(struct intervals *set, const struct address_range *given, uint8_t family)
+{
+	const struct interval range = { address_value(&given->low, family),
+					address_value(&given->high, family) };
+
+	if (!given->given)
+		return 0;
+	return narrow(set, &range, 1, given->invert, field_maximum(FILTER_SOURCE, family));
+}
+
+static int address_intervals(struct intervals *set, const struct rule *rule, bool source,
+			     uint8_t family)
+{
+	const struct match_address *address = source ? &rule->source : &rule->destination;
+	int err = 0;
+
+	if (address->given && is_prefix(address, family))
+		err = narrow_by_prefix(set, address, family);
+	for (size_t i = 0; i < rule->match_count && !err; i++) {
+		const struct match *match = &rule->matches[i];
+
+		if (match->kind == MATCH_IPRANGE)
+			err = narrow_by_range(set,
+					      source ? &match->iprange->source :
+						       &match->iprange->destination,
+					      family);
+	}
+	return err;
+}
+
+static int narrow_by_ports(struct intervals *set, const struct range16 *given)
+{
+	const struct interval range = { { 0, given->low }, { 0, given->high } };
+
+	if (!given->given)
+		return 0;
+	return narrow(set, &range, 1, given->invert, (struct value){ 0, UINT16_MAX });
+}
+
+static int narrow_by_multiport(struct intervals *set, const struct match_multiport *multiport)
+{
+	struct interval ranges[RULESET_PORTS];
+
+	for (size_t i = 0; i < multiport->count; i++)
+		ranges[i] = (struct interval){ { 0, multiport->ports[i].low },
+					       { 0, multiport->ports[i].high } };
+	return narrow(set, ranges, multiport->count, multiport->invert,
+		      (struct value){ 0, UINT16_MAX });
+}
+
+static int port_intervals(struct intervals *set, const struct rule *rule, bool source)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < rule->match_count && !err; i++) {
+		const struct match *match = &rule->matches[i];
+
+		switch (match->kind) {
+		case MATCH_TCP:
+			err = narrow_by_ports(set, source ? &match->tcp.source :
+							    &match->tcp.destination);
+			break;
+		case MATCH_UDP:
+		case MATCH_SCTP:
+			err = narrow_by_ports(set, source ? &match->ports.source :
+							    &match->ports.destination);
+			break;
+		case MATCH_MULTIPORT:
+			if (match->multiport.of ==
+			    (source ? MULTIPORT_SOURCE : MULTIPORT_DESTINATION))
+				err = narrow_by_multiport(set, &match->multiport);
+			break;
+		default:
+			break;
+		}
+	}
+	return err;
+}
+
+/* Returns 0 or -E2BIG. */
+static int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
+			  uint8_t family)
+{
+	const struct value maximum = field_maximum(field, family);
+	const struct value protocol = { 0, rule->protocol.number };
+
+	intervals_all(set, maximum);
+	switch (field) {
+	case FILTER_SOURCE:
+	case FILTER_DESTINATION:
+		return address_intervals(set, rule, field == FILTER_SOURCE, family);
+	case FILTER_SOURCE_PORT:
+	case FILTER_DESTINATION_PORT:
+		return port_intervals(set, rule, field == FILTER_SOURCE_PORT);
+	case FILTER_PROTOCOL:
+		if (!rule->protocol.given)
+			return 0;
+		return narrow(set, &(struct interval){ protocol, protocol }, 1,
+			      rule->protocol.invert, maximum);
+	default:
+		return 0;
+	}
+}
+
+/* ---- Partition of a field ---------------------------------------------------------- */
+
+/* From `at` on, the rule's bit is `value`. */
+struct event {
+	struct value at;
+	uint32_t rule;
+	bool value;
+};
+
+static int compare_events(const void *a, const void *b)
+{
+	const struct event *x = a, *y = b;
+
+	return value_compare(x->at, y->at);
+}
+
+static int add_event(struct compiler *compiler, struct value at, uint32_t rule, bool value)
+{
+	if (compiler->event_count == compiler->event_room) {
+		size_t room = compiler->event_room ? compiler->event_room * 2 : 1024;
+		struct event *events = reallocarray(compiler->events, room, sizeof(*events));
+
+		if (!events)
+			return -ENOMEM;
+		compiler->events = events;
+		compiler->event_room = room;
+	}
+	compiler->events[compiler->event_count++] = (struct event){ at, rule, value };
+	return 0;
+}
+
+static int add_rule_events(struct compiler *compiler, uint32_t rule, const struct intervals *set,
+			   struct value maximum)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < set->count && !err; i++) {
+		err = add_event(compiler, set->interval[i].first, rule, true);
+		if (!err && value_compare(set->interval[i].last, maximum) != 0)
+			err = add_event(compiler, value_next(set->interval[i].last), rule, false);
+	}
+	return err;
+}
+
+/* Rules that do not ask about the field have their bits set; the others' events are sorted. */
+static int collect_events(struct compiler *compiler, enum filter_field field, bool *asked)
+{
+	const struct ruleset *ruleset = compiler->ruleset;
+	const struct value maximum = field_maximum(field, ruleset->family);
+	struct intervals set;
+	int err = 0;
+
+	compiler->event_count = 0;
+	rows_clear(&compiler->image->rows);
+	for (uint32_t i = 0; i < ruleset->rule_count && !err; i++) {
+		const struct rule *rule = &ruleset->rules[i];
+
+		err = rule_intervals(&set, rule, field, ruleset->family);
+		if (err)
+			return refuse(compiler, rule, rule->column, err,
+				      "more than %d ranges of addresses or ports in one rule",
+				      INTERVALS_MAX);
+		if (intervals_is_all(&set, maximum))
+			rows_set(&compiler->image->rows, i, true);
+		else {
+			*asked = true;
+			err = add_rule_events(compiler, i, &set, maximum);
+		}
+	}
+	if (compiler->event_count)
+		qsort(compiler->events, compiler->event_count, sizeof(*compiler->events),
+		      compare_events);
+	return err;
+}
+
+/* Called for each range of values, in order, with its first value and its row. */
+typedef int take_range(struct image *image, enum filter_field field, struct value start,
+		       uint32_t row);
+
+static int sweep(struct compiler *compiler, enum filter_field field, take_range *take)
+{
+	struct rows *rows = &compiler->image->rows;
+	struct value at = { 0 };
+	size_t i = 0;
+
+	for (;;) {
+		uint32_t row;
+		int err;
+
+		for (; i < compiler->event_count && !value_compare(compiler->events[i].at, at); i++)
+			rows_set(rows, compiler->events[i].rule, compiler->events[i].value);
+		err = rows_intern(rows, &row);
+		err = err ? err : take(compiler->image, field, at, row);
+		if (err || i == compiler->event_count)
+			return err;
+		at = compiler->events[i].at;
+	}
+}
+
+/* ---- Addresses --------------------------------------------------------------------- */
+
+static int take_address(struct image *image, enum filter_field field, struct value start,
+			uint32_t row)
+{
+	struct address_ranges *into = field == FILTER_SOURCE ? &image->source : &image->destination;
+	const size_t size = image->family == AF_INET ? sizeof(struct filter_range4) :
+						       sizeof(struct filter_range6);
+
+	if (into->count == into->room) {
+		uint32_t room = into->room ? into->room * 2 : 64;
+		void *ranges = reallocarray(into->ranges, room, size);
+
+		if (!ranges)
+			return -ENOMEM;
+		into->ranges = ranges;
+		into->room = room;
+	}
+	if (image->family == AF_INET)
+		((struct filter_range4 *)into->ranges)[into->count] =
+			(struct filter_range4){ .start = (uint32_t)start.low, .row = row };
+	else
+		((struct filter_range6 *)into->ranges)[into->count] =
+			(struct filter_range6){ .high = start.high, .low = start.low, .row = row };
+	into->count++;
+	return 0;
+}
+
+/* Where the search for an address begins: the last range from before its upper 16 bits. */
+static int index_ranges(struct address_ranges *ranges, uint8_t family)
+{
+	const struct filter_range4 *range = ranges->ranges;
+	uint32_t before = 0; /* ranges that begin before the value in hand */
+
+	ranges->first_count = family == AF_INET ? (1u << 16) + 1 : 1;
+	ranges->first = calloc(ranges->first_count, sizeof(*ranges->first));
+	if (!ranges->first)
+		return -ENOMEM;
+	if (family == AF_INET6) {
+		ranges->first[0] = ranges->count;
+		return 0;
+	}
+	for (uint64_t upper = 1; upper <= 1u << 16; upper++) {
+		while (before < ranges->count && range[before].start < upper << 16)
+			before++;
+		ranges->first[upper] = before - 1;
+	}
+	return 0;
+}
+
+/* ---- Ports and protocols: a row for each value --------------------------------------- */
+
+static uint32_t **table_of(struct image *image, enum filter_field field)
+{
+	switch (field) {
+	case FILTER_SOURCE_PORT:
+		return &image->source_ports;
+	case FILTER_DESTINATION_PORT:
+		return &image->destination_ports;
+	default:
+		return &image->protocols;
+	}
+}
+
+static int take_value(struct image *image, enum filter_field field, struct value start,
+		      uint32_t row)
+{
+	uint32_t **table = table_of(image, field);
+	const size_t count = field_maximum(field, image->family).low + 1;
+
+	if (!*table)
+		*table = calloc(count, sizeof(**table));
+	if (!*table)
+		return -ENOMEM;
+	for (size_t value = start.low; value < count; value++)
+		(*table)[value] = row; /* the ranges to come write over it */
+	return 0;
+}
+
+/* ---- Fields ------------------------------------------------------------------------- */
+
+static int compile_field(struct compiler *compiler, enum filter_field field)
+{
+	struct image *image = compiler->image;
+	const bool is_address = field == FILTER_SOURCE || field == FILTER_DESTINATION;
+	bool asked = false;
+	int err = collect_events(compiler, field, &asked);
+
+	if (err || !asked)
+		return err;
+	image->used_fields |= 1u << field;
+	if (field == FILTER_SOURCE_PORT || field == FILTER_DESTINATION_PORT)
+		err = rows_intern(&image->rows,
+				  &image->no_port_rows[field == FILTER_DESTINATION_PORT]);
+	if (!err)
+		err = sweep(compiler, field, is_address ? take_address : take_value);
+	if (!err && is_address)
+		err = index_ranges(field == FILTER_SOURCE ? &image->source : &image->destination,
+				   image->family);
+	return err;
+}
+
+/* ---- Devices -------------------------------------------------------------------------- */
+
+static bool interface_matches(const struct match_interface *match, const char *name)
+{
+	bool same = match->wildcard ? !strncmp(match->name, name, match->length) :
+				      !strcmp(match->name, name);
+
+	return !match->given || same != match->invert;
+}
+
+static int device_row(struct compiler *compiler, const char *name, bool out, uint32_t *row)
+{
+	struct rows *rows = &compiler->image->rows;
+
+	rows_clear(rows);
+	for (uint32_t i = 0; i < compiler->ruleset->rule_count; i++) {
+		const struct rule *rule = &compiler->ruleset->rules[i];
+
+		rows_set(rows, i, interface_matches(out ? &rule->out : &rule->in, name));
+	}
+	return rows_intern(rows, row);
+}
+
+static int add_device(struct compiler *compiler, uint32_t ifindex, const char *name)
+{
+	struct image *image = compiler->image;
+	struct device_rows *device = &image->devices[image->device_count++];
+	int err;
+
+	device->ifindex = ifindex;
+	err = device_row(compiler, name, false, &device->rows.in_row);
+	return err ? err : device_row(compiler, name, true, &device->rows.out_row);
+}
+
+static bool asks_for_device(const struct ruleset *ruleset, bool out)
+{
+	for (uint32_t i = 0; i < ruleset->rule_count; i++)
+		if (out ? ruleset->rules[i].out.given : ruleset->rules[i].in.given)
+			return true;
+	return false;
+}
+
+/*
+ * A packet without a device (none goes out that is for this machine) is compared with an empty
+ * name by the kernel. A device that nobody names is like that.
+ */
+static int compile_devices(struct compiler *compiler, const struct filter_interface *interfaces,
+			   size_t count)
+{
+	struct image *image = compiler->image;
+	int err;
+
+	image->devices = calloc(count + 1, sizeof(*image->devices));
+	if (!image->devices)
+		return -ENOMEM;
+	if (asks_for_device(compiler->ruleset, false))
+		image->used_fields |= 1u << FILTER_IN;
+	if (asks_for_device(compiler->ruleset, true))
+		image->used_fields |= 1u << FILTER_OUT;
+	err = add_device(compiler, 0, "");
+	for (size_t i = 0; i < count && !err; i++)
+		err = add_device(compiler, interfaces[i].ifindex, interfaces[i].name);
+	return err;
+}
+
+/* ---- Operations ------------------------------------------------------------------------ */
+
+static void add_operation(struct image *image, struct filter_op op)
+{
+	image->operations[image->operation_count++] = op;
+}
+
+static int compile_tcp(struct image *image, const struct match_tcp *tcp)
+{
+	image->drops_bad_tcp = true;
+	/* Without flags it is an operation that says no more than that the header is there. */
+	add_operation(image, (struct filter_op){
+				     .kind = FILTER_OP_TCP_FLAGS,
+				     .flags = FILTER_OP_NEEDS_L4 |
+					      (tcp->flags_invert ? FILTER_OP_NEGATED : 0),
+				     .a = tcp->flags_given ? tcp->flags_mask : 0,
+				     .b = tcp->flags_given ? tcp->flags : 0,
+			     });
+	return tcp->option_given ? -EOPNOTSUPP : 0;
+}
+
+static void compile_icmp(struct image *image, const struct match_icmp *icmp)
+{
+	if (icmp->type == 255) {
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_TCP_FLAGS,
+					     .flags = FILTER_OP_NEEDS_L4 |
+						      (icmp->invert ? FILTER_OP_NEGATED : 0) });
+		return;
+	}
+	add_operation(image,
+		      (struct filter_op){
+			      .kind = FILTER_OP_ICMP,
+			      .flags = FILTER_OP_NEEDS_L4 | (icmp->invert ? FILTER_OP_NEGATED : 0),
+			      .a = icmp->type,
+			      .b = icmp->code_low,
+			      .c = icmp->code_high,
+		      });
+}
+
+static void compile_ttl(struct image *image, const struct match_ttl *ttl)
+{
+	struct filter_op op = { .kind = FILTER_OP_TTL, .a = ttl->value, .b = ttl->value };
+
+	if (ttl->mode == TTL_NOT_EQUAL)
+		op.flags = FILTER_OP_NEGATED;
+	if (ttl->mode == TTL_LESS || ttl->mode == TTL_GREATER) {
+		/* ttl < value is not (value <= ttl); none is greater than 255 */
+		op.b = 255;
+		op.a = ttl->mode == TTL_LESS ? ttl->value : ttl->value + 1u;
+		op.flags = ttl->mode == TTL_LESS ? FILTER_OP_NEGATED : 0;
+	}
+	add_operation(image, op);
+}
+
+static void compile_masked(struct image *image, enum filter_op_kind kind, uint32_t mask,
+			   uint32_t value, bool invert)
+{
+	add_operation(image, (struct filter_op){ .kind = (uint8_t)kind,
+						 .flags = invert ? FILTER_OP_NEGATED : 0,
+						 .a = mask,
+						 .b = value });
+}
+
+/* Returns 0 or -EOPNOTSUPP. */
+static int compile_match(struct image *image, const struct match *match)
+{
+	switch (match->kind) {
+	case MATCH_TCP:
+		return compile_tcp(image, &match->tcp);
+	case MATCH_UDP:
+	case MATCH_SCTP:
+		add_operation(image, (struct filter_op){ .kind = FILTER_OP_TCP_FLAGS,
+							 .flags = FILTER_OP_NEEDS_L4 });
+		return 0;
+	case MATCH_MULTIPORT:
+		return match->multiport.of == MULTIPORT_EITHER ? -EOPNOTSUPP : 0;
+	case MATCH_ICMP:
+	case MATCH_ICMPV6:
+		compile_icmp(image, &match->icmp);
+		return 0;
+	case MATCH_LENGTH:
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_LENGTH,
+					     .flags = match->range.invert ? FILTER_OP_NEGATED : 0,
+					     .a = match->range.low,
+					     .b = match->range.high });
+		return 0;
+	case MATCH_TTL:
+	case MATCH_HL:
+		compile_ttl(image, &match->ttl);
+		return 0;
+	case MATCH_TOS:
+		compile_masked(image, FILTER_OP_TOS, match->tos.mask, match->tos.value,
+			       match->tos.invert);
+		return 0;
+	case MATCH_DSCP:
+		compile_masked(image, FILTER_OP_TOS, 0xfc, (uint32_t)match->dscp.value << 2,
+			       match->dscp.invert);
+		return 0;
+	case MATCH_IPRANGE:
+	case MATCH_COMMENT:
+		return 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* Masks that are no prefixes. An IPv6 address is four words, each an operation of its own. */
+static int compile_mask(struct compiler *compiler, const struct rule *rule,
+			const struct match_address *address, enum filter_op_kind kind)
+{
+	const uint8_t family = compiler->ruleset->family;
+
+	if (!address->given || is_prefix(address, family))
+		return 0;
+	if (family == AF_INET6 && address->invert)
+		return refuse(compiler, rule, address->column, -EOPNOTSUPP,
+			      "an inverted IPv6 mask that is no prefix is not supported");
+	for (uint32_t word = 0; word < (family == AF_INET ? 1 : 4); word++)
+		add_operation(compiler->image,
+			      (struct filter_op){ .kind = (uint8_t)kind,
+						  .flags = address->invert ? FILTER_OP_NEGATED : 0,
+						  .a = address->mask.words[word],
+						  .b = address->value.words[word],
+						  .c = word });
+	return 0;
+}
+
+static int compile_target(struct compiler *compiler, const struct rule *rule)
+{
+	static const uint8_t kinds[TARGET_KINDS] = {
+		[TARGET_NONE] = FILTER_OP_CONTINUE, [TARGET_ACCEPT] = FILTER_OP_ACCEPT,
+		[TARGET_DROP] = FILTER_OP_DROP,     [TARGET_RETURN] = FILTER_OP_RETURN,
+		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
+	};
+	struct filter_op op = { 0 };
+
+	if (rule->target.kind > TARGET_GOTO)
+		return refuse(compiler, rule, rule->target.column, -EOPNOTSUPP,
+			      "target '%s' is not supported", target_name(rule->target.kind));
+	op.kind = kinds[rule->target.kind];
+	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
+		op.a = rule->target.chain;
+	add_operation(compiler->image, op);
+	return 0;
+}
+
+static int compile_rule(struct compiler *compiler, const struct rule *rule)
+{
+	int err = compile_mask(compiler, rule, &rule->source, FILTER_OP_SOURCE_MASK);
+
+	if (!err)
+		err = compile_mask(compiler, rule, &rule->destination, FILTER_OP_DESTINATION_MASK);
+	if (!err && rule->fragment.given)
+		add_operation(compiler->image,
+			      (struct filter_op){
+				      .kind = FILTER_OP_FRAGMENT,
+				      .flags = rule->fragment.invert ? FILTER_OP_NEGATED : 0 });
+	for (size_t i = 0; i < rule->match_count && !err; i++) {
+		const struct match *match = &rule->matches[i];
+
+		err = compile_match(compiler->image, match);
+		if (err)
+			return refuse(compiler, rule, match->column, err,
+				      "match '%s' is not supported in this form",
+				      match_name(match->kind));
+	}
+	return err ? err : compile_target(compiler, rule);
+}
+
+static int compile_rules(struct compiler *compiler)
+{
+	struct image *image = compiler->image;
+	int err = 0;
+
+	for (uint32_t i = 0; i < image->rule_count && !err; i++) {
+		if (image->operation_count + RULE_OPERATIONS > compiler->operation_room) {
+			uint32_t room = compiler->operation_room * 2 + RULE_OPERATIONS;
+			struct filter_op *operations =
+				reallocarray(image->operations, room, sizeof(*operations));
+
+			if (!operations)
+				return -ENOMEM;
+			image->operations = operations;
+			compiler->operation_room = room;
+		}
+		image->rules[i] = image->operation_count;
+		err = compile_rule(compiler, &compiler->ruleset->rules[i]);
+	}
+	return err;
+}
+
+/* ---- Chains ------------------------------------------------------------------------------ */
+
+static void compile_chains(struct image *image, const struct ruleset *ruleset)
+{
+	for (uint32_t i = 0; i < image->chain_count; i++) {
+		const struct chain *chain = &ruleset->chains[i];
+		struct filter_chain *into = &image->chains[i];
+
+		into->start = chain->first;
+		into->end = chain->first + chain->count;
+		into->policy = chain->policy == POLICY_DROP ? FILTER_DROP : FILTER_ACCEPT;
+		into->counter = image->rule_count + i;
+	}
+}
+
+/* Chains that a packet can be in at once, below chain `number`; jumps make no loops. */
+static unsigned int depth_below(const struct ruleset *ruleset, uint32_t number, uint8_t *known)
+{
+	const struct chain *chain = &ruleset->chains[number];
+	unsigned int deepest = 0;
+
+	if (known[number])
+		return known[number] - 1u;
+	for (uint32_t i = chain->first; i < chain->first + chain->count; i++) {
+		const struct target *target = &ruleset->rules[i].target;
+		unsigned int depth;
+
+		if (target->kind != TARGET_JUMP && target->kind != TARGET_GOTO)
+			continue;
+		depth = depth_below(ruleset, target->chain, known) + (target->kind == TARGET_JUMP);
+		deepest = depth > deepest ? depth : deepest;
+	}
+	if (deepest > FILTER_DEPTH)
+		deepest = FILTER_DEPTH + 1;
+	known[number] = (uint8_t)(deepest + 1);
+	return deepest;
+}
+
+static int check_depth(struct compiler *compiler)
+{
+	const struct ruleset *ruleset = compiler->ruleset;
+	_cleanup_free_ uint8_t *known = calloc(ruleset->chain_count, 1);
+
+	if (!known)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++)
+		if (depth_below(ruleset, i, known) > FILTER_DEPTH)
+			return refuse(compiler, &ruleset->rules[ruleset->chains[i].first], 1,
+				      -E2BIG, "chain '%s': chains are called more than %d deep",
+				      ruleset->chains[i].name, FILTER_DEPTH);
+	return 0;
+}
+
+/* ---- All of it ----------------------------------------------------------------------------- */
+
+static int prepare(struct image *image, const struct ruleset *ruleset)
+{
+	image->family = ruleset->family;
+	image->rule_count = ruleset->rule_count;
+	image->chain_count = ruleset->chain_count;
+	image->counter_count = ruleset->rule_count + CHAIN_BUILTIN;
+	image->chains = calloc(image->chain_count, sizeof(*image->chains));
+	image->rules = calloc(image->rule_count + 1, sizeof(*image->rules));
+	if (!image->chains || !image->rules)
+		return -ENOMEM;
+	compile_chains(image, ruleset);
+	return rows_init(&image->rows, ruleset->rule_count);
+}
+
+static int compile(struct compiler *compiler, const struct filter_interface *interfaces,
+		   size_t interface_count)
+{
+	static const enum filter_field fields[] = { FILTER_SOURCE, FILTER_DESTINATION,
+						    FILTER_PROTOCOL, FILTER_SOURCE_PORT,
+						    FILTER_DESTINATION_PORT };
+	int err = prepare(compiler->image, compiler->ruleset);
+
+	err = err ? err : check_depth(compiler);
+	err = err ? err : compile_rules(compiler);
+	for (size_t i = 0; i < ARRAY_SIZE(fields) && !err; i++)
+		err = compile_field(compiler, fields[i]);
+	return err ? err : compile_devices(compiler, interfaces, interface_count);
+}
+
+int image_compile(struct image *image, const struct ruleset *ruleset,
+		  const struct filter_interface *interfaces, size_t interface_count,
+		  const struct ruleset_report *report)
+{
+	struct compiler compiler = { .image = image, .ruleset = ruleset, .report = report };
+	int err;
+
+	memset(image, 0, sizeof(*image));
+	if (ruleset->rule_count > FILTER_RULES_MAX)
+		return refuse(&compiler, &ruleset->rules[FILTER_RULES_MAX], 1, -E2BIG,
+			      "more than %d rules", FILTER_RULES_MAX);
+	err = compile(&compiler, interfaces, interface_count);
+	free(compiler.events);
+	if (err)
+		image_free(image);
+	return err;
+}
+
+void image_free(struct image *image)
+{
+	rows_free(&image->rows);
+	free(image->chains);
+	free(image->rules);
+	free(image->operations);
+	free(image->source.first);
+	free(image->source.ranges);
+	free(image->destination.first);
+	free(image->destination.ranges);
+	free(image->source_ports);
+	free(image->destination_ports);
+	free(image->protocols);
+	free(image->devices);
+	memset(image, 0, sizeof(*image));
+}

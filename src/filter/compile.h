@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a ruleset to the contents of the BPF maps (bpf/filter_layout.h). The fields of a packet are
+ * partitioned: for each field the distinct ranges of values that the rules tell apart, and for
+ * each range the row of the rules that it leaves.
+ */
+#ifndef BPFW_FILTER_COMPILE_H
+#define BPFW_FILTER_COMPILE_H
+
+#include <net/if.h>
+
+#include "filter/rows.h"
+#include "filter/ruleset.h"
+
+/* A device that is there now; rules name devices, packets have their ifindex. */
+struct filter_interface {
+	char name[IFNAMSIZ];
+	uint32_t ifindex;
+};
+
+struct address_ranges {
+	uint32_t *first; /* see address_row4() in bpf/filter_search.h */
+	uint32_t first_count;
+	void *ranges; /* struct filter_range4 or filter_range6 */
+	uint32_t count, room;
+};
+
+struct device_rows {
+	uint32_t ifindex; /* 0: of all that have no rows of their own */
+	struct filter_device rows;
+};
+
+struct image {
+	uint8_t family;
+	bool drops_bad_tcp;
+	uint32_t used_fields;
+	uint32_t no_port_rows[2];
+	struct rows rows;
+	struct filter_chain *chains;
+	uint32_t *rules;
+	struct filter_op *operations;
+	uint32_t chain_count, rule_count, operation_count;
+	uint32_t counter_count; /* rules, then the policies of the built-in chains */
+	struct address_ranges source, destination;
+	uint32_t *source_ports, *destination_ports, *protocols; /* NULL: nobody asks */
+	struct device_rows *devices;
+	uint32_t device_count;
+};
+
+/*
+ * Compile. Returns 0, or -errno with nothing left in *image: -EOPNOTSUPP and -E2BIG after one
+ * error was reported, -ENOMEM.
+ */
+int image_compile(struct image *image, const struct ruleset *ruleset,
+		  const struct filter_interface *interfaces, size_t interface_count,
+		  const struct ruleset_report *report);
+void image_free(struct image *image);
+
+#endif /* BPFW_FILTER_COMPILE_H */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "filter/load.h"
+
+/* ---- A ruleset's maps ------------------------------------------------------------------ */
+
+struct table {
+	struct bpf_map *map;
+	const void *values;
+	size_t size; /* of a value */
+	uint32_t count;
+};
+
+#define TABLES 13
+
+static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
+			struct table tables[TABLES])
+{
+	const bool v6 = image->family == AF_INET6;
+	const struct table all[TABLES] = {
+		{ skeleton->maps.chains, image->chains, sizeof(*image->chains),
+		  image->chain_count },
+		{ skeleton->maps.rules, image->rules, sizeof(*image->rules), image->rule_count },
+		{ skeleton->maps.operations, image->operations, sizeof(*image->operations),
+		  image->operation_count },
+		{ skeleton->maps.rows, image->rows.rows.values, image->rows.rows.size,
+		  image->rows.rows.count },
+		{ skeleton->maps.blocks, image->rows.blocks.values, image->rows.blocks.size,
+		  image->rows.blocks.count },
+		{ skeleton->maps.source_first, image->source.first, sizeof(uint32_t),
+		  image->source.first_count },
+		{ skeleton->maps.source_ranges4, image->source.ranges, sizeof(struct filter_range4),
+		  v6 ? 0 : image->source.count },
+		{ skeleton->maps.source_ranges6, image->source.ranges, sizeof(struct filter_range6),
+		  v6 ? image->source.count : 0 },
+		{ skeleton->maps.destination_first, image->destination.first, sizeof(uint32_t),
+		  image->destination.first_count },
+		{ skeleton->maps.destination_ranges4, image->destination.ranges,
+		  sizeof(struct filter_range4), v6 ? 0 : image->destination.count },
+		{ skeleton->maps.destination_ranges6, image->destination.ranges,
+		  sizeof(struct filter_range6), v6 ? image->destination.count : 0 },
+		{ skeleton->maps.source_ports, image->source_ports, sizeof(uint32_t),
+		  image->source_ports ? 1u << 16 : 0 },
+		{ skeleton->maps.destination_ports, image->destination_ports, sizeof(uint32_t),
+		  image->destination_ports ? 1u << 16 : 0 },
+	};
+
+	memcpy(tables, all, sizeof(all));
+}
+
+/* Arrays cannot be empty; what is not used has one value, all zeros. */
+static void size_tables(const struct table tables[TABLES])
+{
+	for (size_t i = 0; i < TABLES; i++) {
+		bpf_map__set_value_size(tables[i].map, (uint32_t)tables[i].size);
+		bpf_map__set_max_entries(tables[i].map, tables[i].count ? tables[i].count : 1);
+	}
+}
+
+static int fill_table(const struct table *table)
+{
+	const size_t stride = (table->size + 7) / 8 * 8; /* as the kernel stores values */
+	const size_t len = stride * table->count;
+	char *memory;
+
+	if (!table->count)
+		return 0;
+	memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(table->map), 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	for (uint32_t i = 0; i < table->count; i++)
+		memcpy(memory + i * stride, (const char *)table->values + i * table->size,
+		       table->size);
+	munmap(memory, len);
+	return 0;
+}
+
+static int fill_devices(const struct image *image, const struct filter_bpf *skeleton)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < image->device_count && !err; i++)
+		err = bpf_map_update_elem(bpf_map__fd(skeleton->maps.devices),
+					  &image->devices[i].ifindex, &image->devices[i].rows,
+					  BPF_ANY);
+	return err;
+}
+
+static int fill_protocols(const struct image *image, const struct filter_bpf *skeleton)
+{
+	const struct table protocols = { skeleton->maps.protocols, image->protocols,
+					 sizeof(uint32_t), image->protocols ? 256 : 0 };
+
+	return fill_table(&protocols);
+}
+
+static void configure(struct filter_bpf *skeleton, const struct image *image)
+{
+	uint32_t generation = 0;
+
+	while (!generation)
+		if (getrandom(&generation, sizeof(generation), 0) < 0)
+			break;
+	skeleton->rodata->generation = generation;
+	skeleton->rodata->is_ipv6 = image->family == AF_INET6;
+	skeleton->rodata->parts = image->rows.parts;
+	skeleton->rodata->used_fields = image->used_fields;
+	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
+	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];
+	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;
+	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
+	bpf_map__set_max_entries(skeleton->maps.devices, image->device_count);
+	bpf_map__set_max_entries(skeleton->maps.protocols, image->protocols ? 256 : 1);
+}
+
+int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
+{
+	struct table tables[TABLES];
+	int err;
+
+	configure(skeleton, image);
+	list_tables(image, skeleton, tables);
+	size_tables(tables);
+	err = filter_bpf__load(skeleton);
+	for (size_t i = 0; i < TABLES && !err; i++)
+		err = fill_table(&tables[i]);
+	err = err ? err : fill_protocols(image, skeleton);
+	return err ? err : fill_devices(image, skeleton);
+}

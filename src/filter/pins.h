@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The directory in bpffs that keeps the filter of this network namespace in force. Names lead to
+ * maps and links. All access is relative to a descriptor of the directory, which nobody else can
+ * write to, and which is locked while it is open: changes come one after the other.
+ */
+#ifndef BPFW_FILTER_PINS_H
+#define BPFW_FILTER_PINS_H
+
+#include <stdbool.h>
+
+/* Is there one? Waits for nobody. */
+bool pins_exist(void);
+
+/* Returns a descriptor or -errno; -ENOENT: there is none, and it was not to be made. */
+int pins_open(bool make);
+
+/* A descriptor of what is pinned there, or -errno (-ENOENT). */
+int pins_get(int pins, const char *name);
+
+/* 0, or -errno (-EEXIST). */
+int pins_put(int pins, const char *name, int fd);
+
+int pins_remove(int pins, const char *name);
+
+/* Call `each` with every name. Names that are removed on the way are no harm. */
+void pins_for_each(int pins, void (*each)(int pins, const char *name, void *context),
+		   void *context);
+
+/* Remove the directory, with all that is in it. The descriptor is closed. */
+void pins_remove_all(int pins);
+
+#endif /* BPFW_FILTER_PINS_H */

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rows.h"
+#include "util.h"
+
+/* A part has 24 bits for its block's number. */
+#define POOL_MAX (1u << 24)
+
+/* ---- Pools ------------------------------------------------------------------------ */
+
+static const void *pool_value(const struct pool *pool, uint32_t number)
+{
+	return (const char *)pool->values + number * pool->size;
+}
+
+static uint64_t hash(const void *value, size_t size)
+{
+	const uint64_t *words = value;
+	uint64_t hash = size;
+
+	for (size_t i = 0; i < size / sizeof(*words); i++) {
+		hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15;
+		hash ^= hash >> 29;
+	}
+	return hash;
+}
+
+static uint32_t *find_slot(const struct pool *pool, const void *value)
+{
+	uint32_t at = (uint32_t)hash(value, pool->size) & (pool->slot_count - 1);
+
+	while (pool->slots[at] &&
+	       memcmp(pool_value(pool, pool->slots[at] - 1), value, pool->size) != 0)
+		at = (at + 1) & (pool->slot_count - 1);
+	return &pool->slots[at];
+}
+
+/* Twice as large, and at most half full. */
+static int grow(struct pool *pool)
+{
+	uint32_t room = pool->room ? pool->room * 2 : 64;
+	void *values;
+	uint32_t *slots;
+
+	if (room > POOL_MAX)
+		return -E2BIG;
+	values = realloc(pool->values, room * pool->size);
+	if (!values)
+		return -ENOMEM;
+	pool->values = values;
+	slots = calloc((size_t)room * 2, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	free(pool->slots);
+	pool->slots = slots;
+	pool->slot_count = room * 2;
+	pool->room = room;
+	for (uint32_t i = 0; i < pool->count; i++)
+		*find_slot(pool, pool_value(pool, i)) = i + 1;
+	return 0;
+}
+
+static int intern(struct pool *pool, const void *value, uint32_t *number)
+{
+	uint32_t *slot;
+	int err;
+
+	if (pool->count == pool->room) {
+		err = grow(pool);
+		if (err)
+			return err;
+	}
+	slot = find_slot(pool, value);
+	if (!*slot) {
+		memcpy((char *)pool->values + pool->count * pool->size, value, pool->size);
+		*slot = ++pool->count;
+	}
+	*number = *slot - 1;
+	return 0;
+}
+
+static void pool_free(struct pool *pool)
+{
+	free(pool->values);
+	free(pool->slots);
+}
+
+/* ---- Rows ------------------------------------------------------------------------- */
+
+static size_t row_size(uint32_t parts)
+{
+	size_t size = sizeof(struct filter_row) + parts * sizeof(uint32_t);
+
+	return (size + 7) / 8 * 8; /* as the kernel stores them */
+}
+
+int rows_init(struct rows *rows, uint32_t rule_count)
+{
+	uint32_t zero;
+
+	memset(rows, 0, sizeof(*rows));
+	rows->parts = (rule_count + FILTER_BLOCK_RULES - 1) / FILTER_BLOCK_RULES;
+	if (!rows->parts)
+		rows->parts = 1;
+	rows->blocks.size = sizeof(struct filter_block);
+	rows->rows.size = row_size(rows->parts);
+	return intern(&rows->blocks, &rows->current[0], &zero);
+}
+
+void rows_free(struct rows *rows)
+{
+	pool_free(&rows->blocks);
+	pool_free(&rows->rows);
+}
+
+void rows_clear(struct rows *rows)
+{
+	memset(rows->current, 0, sizeof(rows->current));
+	memset(rows->part, 0, sizeof(rows->part));
+	rows->changed = 0;
+}
+
+void rows_set(struct rows *rows, uint32_t rule, bool value)
+{
+	uint32_t part = rule / FILTER_BLOCK_RULES;
+	__u64 *word = &rows->current[part].word[rule / FILTER_WORD_RULES % FILTER_BLOCK_WORDS];
+	uint64_t bit = UINT64_C(1) << rule % FILTER_WORD_RULES;
+
+	*word = value ? *word | bit : *word & ~bit;
+	rows->changed |= UINT64_C(1) << part;
+}
+
+static int intern_part(struct rows *rows, uint32_t part)
+{
+	const struct filter_block *block = &rows->current[part];
+	uint32_t number, words = 0;
+	int err = intern(&rows->blocks, block, &number);
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < FILTER_BLOCK_WORDS; i++)
+		words |= (uint32_t) !!block->word[i] << i;
+	rows->part[part] = number << 8 | words;
+	return 0;
+}
+
+int rows_intern(struct rows *rows, uint32_t *number)
+{
+	_Alignas(
+		8) char memory[sizeof(struct filter_row) + FILTER_BLOCKS_MAX * sizeof(uint32_t)] = {
+		0
+	};
+	struct filter_row *row = (struct filter_row *)(void *)memory;
+	int err;
+
+	for (uint32_t i = 0; i < rows->parts; i++) {
+		if (rows->changed & (UINT64_C(1) << i)) {
+			err = intern_part(rows, i);
+			if (err)
+				return err;
+		}
+		row->part[i] = rows->part[i];
+		if (FILTER_PART_WORDS(row->part[i]))
+			row->summary |= UINT64_C(1) << i;
+	}
+	rows->changed = 0;
+	return intern(&rows->rows, row, number);
+}

@@ -1,0 +1,417 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""bpfw filter: iptables is the oracle.
+
+Generated rulesets are given to iptables and to bpfw in turn, and each gets the same frames, from
+both sides of a router. What comes out has to be the same, and so have the counters of all rules and
+policies: the text of iptables-save -c is that of bpfw filter show --counters.
+
+BPFW_TEST_SEED chooses rulesets and frames, BPFW_TEST_RULESETS and BPFW_TEST_PACKETS how many.
+"""
+
+import os
+import random
+import re
+import socket
+import threading
+import time
+
+from netlab import Skip, equal, expect, main, test
+from netlab import frames
+from netlab import lab as topology
+from netlab.bpfw import binary
+
+SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
+RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "20"))
+PACKETS = int(os.environ.get("BPFW_TEST_PACKETS", "1000"))
+BATCHES = 4  # tests that share the rulesets, so that they can run at the same time
+SWAPS = 40
+FILTER_HOOKS = ("tc", "xdp")
+IPTABLES = {4: "iptables", 6: "ip6tables"}
+
+NEAR = {4: ["10.0.1.2", "10.0.1.66", "10.5.0.9"], 6: ["fd00:1::2", "fd00:1::66", "fd00:5::9"]}
+FAR = {4: ["10.0.2.2", "10.0.9.9"], 6: ["fd00:2::2", "fd00:9::9"]}
+LOCAL = {4: ["10.0.1.1", "10.0.2.1", "10.0.1.255"], 6: ["fd00:1::1", "fd00:2::1"]}
+MASKS = {4: ["32", "31", "24", "16", "8", "255.0.255.255"], 6: ["128", "127", "64", "48", "16"]}
+
+# Neighbour discovery and multicast listeners speak whenever they like.
+NOISE = {4: [], 6: ["-A INPUT -s fe80::/10 -j ACCEPT", "-A INPUT -s ::/128 -j ACCEPT",
+                    "-A OUTPUT -d ff00::/8 -j ACCEPT", "-A OUTPUT -d fe80::/10 -j ACCEPT"]}
+
+
+class Ruleset:
+    """Text that asks about what the frames below differ in."""
+
+    def __init__(self, number, version):
+        self.random = random.Random(f"{SEED} {number} {version}")
+        self.version = version
+        self.chains = ["INPUT", "FORWARD", "OUTPUT"]
+        self.chains += [f"chain{n:02}" for n in range(self.random.randint(0, 6))]
+
+    def chance(self, share=0.5):
+        return self.random.random() < share
+
+    def negated(self, words, share=0.25):
+        return (["!"] if self.chance(share) else []) + words
+
+    def address(self, option):
+        pool = NEAR[self.version] + FAR[self.version] + LOCAL[self.version]
+        return self.negated([option, f"{self.random.choice(pool)}/"
+                                     f"{self.random.choice(MASKS[self.version])}"])
+
+    def devices(self, chain):
+        words = []
+        names = ["lan0", "wan0", "lan+", "w+", "eth7"]
+        if self.chance(0.2) and chain not in ("OUTPUT",):
+            words += self.negated(["-i", self.random.choice(names)])
+        if self.chance(0.2) and chain not in ("INPUT",):
+            words += self.negated(["-o", self.random.choice(names)])
+        return words if chain in ("FORWARD",) or len(words) <= 3 else []
+
+    def ports(self, *options):
+        low = self.random.randint(0, 12)
+        high = low + self.random.randint(0, 8)
+        text = str(low) if low == high else f"{low}:{high}"
+        return self.negated([self.random.choice(options), text])
+
+    def transport(self):
+        kind = self.random.choice(["tcp", "udp", "multiport", "icmp", "any", "any", "other"])
+        if kind == "tcp":
+            words = ["-p", "tcp", "-m", "tcp"]
+            if self.chance(0.7):
+                words += self.ports("--dport", "--sport")
+            if self.chance(0.4):
+                words += self.negated(["--tcp-flags", "FIN,SYN,RST,ACK",
+                                       self.random.choice(["SYN", "ACK", "SYN,ACK", "NONE"])])
+            return words
+        if kind == "udp":
+            return ["-p", "udp", "-m", "udp"] + self.ports("--dport", "--sport")
+        if kind == "multiport":
+            ports = sorted(self.random.sample(range(1, 20), 3))
+            return ["-p", self.random.choice(["tcp", "udp"]), "-m", "multiport"] + self.negated(
+                [self.random.choice(["--dports", "--sports"]), ",".join(map(str, ports))])
+        if kind == "icmp":
+            name, option = (("icmp", "--icmp-type") if self.version == 4
+                            else ("ipv6-icmp", "--icmpv6-type"))
+            types = ["8", "0", "3/3", "11"] if self.version == 4 else ["128", "129", "1/4", "3"]
+            module = "icmp" if self.version == 4 else "icmp6"
+            return ["-p", name, "-m", module] + self.negated([option, self.random.choice(types)])
+        if kind == "other":
+            return self.negated(["-p", self.random.choice(["tcp", "udp", "esp", "17"])])
+        return []
+
+    def more(self):
+        words = []
+        if self.chance(0.15):
+            low = self.random.randint(20, 120)
+            words += ["-m", "length"] + self.negated(["--length", f"{low}:{low + 40}"])
+        if self.chance(0.1):
+            module, prefix = ("ttl", "--ttl") if self.version == 4 else ("hl", "--hl")
+            words += ["-m", module] + [f"{prefix}-{self.random.choice(['eq', 'lt', 'gt'])}",
+                                       self.random.choice(["1", "2", "64"])]
+        if self.chance(0.1):
+            words += ["-m", "tos"] + self.negated(["--tos", "0x10/0x3f"])
+        if self.chance(0.1):
+            words += ["-m", "dscp"] + self.negated(["--dscp", "0x2e"])
+        if self.chance(0.1):
+            first, last = sorted(self.random.sample(range(1, 250), 2))
+            base = "10.0.1." if self.version == 4 else "fd00:1::"
+            words += ["-m", "iprange"] + self.negated(
+                ["--src-range", f"{base}{first}-{base}{last}"])
+        if self.version == 4 and self.chance(0.07):
+            words += self.negated(["-f"])
+        return words
+
+    def target(self, place):
+        choice = self.random.random()
+        if choice < 0.25:
+            return ["-j", self.random.choice(["ACCEPT", "DROP"])]
+        if choice < 0.35:
+            return ["-j", "RETURN"]
+        later = self.chains[max(place + 1, 3):]
+        if later and choice < 0.7:
+            return [self.random.choice(["-j", "-j", "-g"]), self.random.choice(later)]
+        return []
+
+    def rule(self, place):
+        chain = self.chains[place]
+        words = []
+        if self.chance(0.4):
+            words += self.address("-s")
+        if self.chance(0.4):
+            words += self.address("-d")
+        # A chain of a user's own may be met from anywhere: its rules name no devices.
+        if place < 3:
+            words += self.devices(chain)
+        words += self.transport() + self.more() + self.target(place)
+        return " ".join(["-A", chain, *words])
+
+    def text(self):
+        lines = ["*filter"]
+        lines += [f":{name} {self.random.choice(['ACCEPT', 'DROP'])} [0:0]"
+                  for name in self.chains[:3]]
+        lines += [f":{name} - [0:0]" for name in self.chains[3:]]
+        lines += NOISE[self.version]
+        for place in range(len(self.chains)):
+            lines += [self.rule(place) for _ in range(self.random.randint(1, 12))]
+        return "\n".join([*lines, "COMMIT", ""])
+
+
+class Frames:
+    """Packets for every chain."""
+
+    def __init__(self, number, version):
+        self.random = random.Random(f"{SEED} frames {number} {version}")
+        self.version = version
+
+    def payload(self):
+        return bytes(self.random.randint(0, 60))
+
+    def transport(self, src, dst):
+        kind = self.random.choice(["tcp", "tcp", "udp", "udp", "icmp", "esp"])
+        sport, dport = self.random.randint(1, 22), self.random.randint(1, 22)
+        if kind == "tcp":
+            flags = self.random.choice([frames.SYN, frames.ACK, frames.SYN | frames.ACK,
+                                        frames.RST, frames.FIN | frames.ACK, 0])
+            return socket.IPPROTO_TCP, frames.tcp(src, dst, sport, dport, 1, 1, flags,
+                                                  self.payload())
+        if kind == "udp":
+            return socket.IPPROTO_UDP, frames.udp(src, dst, sport, dport, self.payload())
+        if kind == "icmp":
+            return self.echo(src, dst)
+        return socket.IPPROTO_ESP, bytes(40)
+
+    def echo(self, src, dst):
+        protocol = socket.IPPROTO_ICMP if self.version == 4 else socket.IPPROTO_ICMPV6
+        kind = self.random.choice([8, 0] if self.version == 4 else [128, 129])
+        message = bytes([kind, 0, 0, 0, 0, 1, 0, 1]) + self.payload()
+        covered = message if self.version == 4 else frames.pseudo_header(
+            src, dst, protocol, len(message)) + message
+        check = frames.checksum(covered)
+        return protocol, message[:2] + check.to_bytes(2, "big") + message[4:]
+
+    def packet(self, src, dst, forwarded):
+        protocol, data = self.transport(src, dst)
+        ttl = self.random.choice([1, 2, 64, 64, 64])
+        tos = self.random.choice([0, 0, 0x10, 0xb8])
+        if self.version == 6:
+            return frames.ipv6(src, dst, protocol, data, ttl, tos)
+        # What is for the router itself is put together before INPUT; here fragments are judged.
+        frag = self.random.choice([0x4000, 0x4000, 0x4000, 0x2000, 0x0009]) if forwarded else 0x4000
+        options = self.random.choice([b"", b"", b"", b"\x01\x01\x01\x01"])
+        return frames.ipv4(src, dst, protocol, data, ttl, tos, frag=frag, options=options)
+
+    def __iter__(self):
+        """(comes from the near side, frame)"""
+        for _ in range(PACKETS):
+            near = self.random.random() < 0.7
+            forwarded = self.random.random() < 0.6
+            ends = [NEAR[self.version], FAR[self.version]]
+            src = self.random.choice(ends[0] if near else ends[1])
+            there = self.random.choice((ends[1] if near else ends[0][:2]) if forwarded
+                                       else LOCAL[self.version])
+            macs = ((topology.LAN0_MAC, topology.CLIENT_MAC) if near
+                    else (topology.WAN0_MAC, topology.SERVER_MAC))
+            yield near, frames.ethernet(*macs, self.packet(src, there, forwarded))
+
+
+class Router:
+    """The lab's router without rules, and neighbours that need not be asked for."""
+
+    def __init__(self, context, hook):
+        lab = context.lab(hook, "none")
+        self.hook = hook
+        self.namespace = lab.router
+        self.namespace.run("nft", "flush", "ruleset")
+        self.namespace.sysctl("ipv4/icmp_ratemask", 0)
+        self.namespace.sysctl("ipv6/icmp/ratelimit", 0)
+        for version in (4, 6):
+            for address, mac, device in ((NEAR[version][0], topology.CLIENT_MAC, "lan0"),
+                                         (NEAR[version][1], topology.CLIENT_MAC, "lan0"),
+                                         (FAR[version][0], topology.SERVER_MAC, "wan0")):
+                self.namespace.ip(f"neigh replace {address} lladdr {mac} dev {device} "
+                                  "nud permanent")
+            self.namespace.ip(f"route replace {NEAR[version][2]} via {NEAR[version][0]}")
+        self.near = context.keep(frames.Port(lab.client, "eth0"))
+        self.far = context.keep(frames.Port(lab.server, "eth0"))
+        context.keep(self)
+
+    def close(self):
+        """What is pinned would outlive the namespace."""
+        self.bpfw("unload", check=False)
+
+    def bpfw(self, *words, stdin=None, check=True):
+        return self.namespace.run(str(binary()), "filter", *words, stdin=stdin, check=check)
+
+    def load(self, text, version=4):
+        return self.bpfw("load", "-", f"-{version}", "--iface", "lan0", "--iface", "wan0", "--hook",
+                         self.hook, stdin=text)
+
+    def pass_frames(self, number, version):
+        """What came out on both sides, sorted: answers of the router are among it."""
+        for near, frame in Frames(number, version):
+            (self.near if near else self.far).send(frame)
+        seen = []
+        for port in (self.near, self.far):
+            # Answers have numbers of their own (IPv4's ID): they are counted, not compared.
+            seen.append(sorted(self.essence(captured.data) for captured in port.drain(0.15)))
+        return seen
+
+    @staticmethod
+    def essence(frame):
+        return frame[12:18] + frame[20:24] + frame[26:] if frame[12:14] == b"\x08\x00" else frame
+
+
+def without_noise(text, version):
+    """Comments gone, and the counters of what comes at any time."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        if any(line.endswith(noise) for noise in NOISE[version]):
+            line = re.sub(r"^\[\d+:\d+\]", "[?:?]", line)
+        lines.append(line)
+    return lines
+
+
+def first_differences(ours, theirs, most=6):
+    pairs = [(a, b) for a, b in zip(ours, theirs) if a != b]
+    return "\n".join(f"bpfw:     {a}\niptables: {b}" for a, b in pairs[:most])
+
+
+def iptables_variant(namespace, version):
+    for variant in ("nft", "legacy"):
+        probe = namespace.run(f"{IPTABLES[version]}-{variant}-save", "-t", "filter", check=False)
+        if not probe.returncode:
+            return f"{IPTABLES[version]}-{variant}"
+    raise Skip("neither variant of iptables works on this kernel")
+
+
+def compare(router, number, version):
+    text = Ruleset(number, version).text()
+    iptables = iptables_variant(router.namespace, version)
+    restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
+    expect(not restored.returncode, f"iptables refuses ruleset {number}: {restored.stderr}\n{text}")
+    theirs = router.pass_frames(number, version)
+    their_counters = router.namespace.run(f"{iptables}-save", "-c", "-t", "filter").stdout
+    router.namespace.run(f"{iptables}-restore", stdin="*filter\nCOMMIT\n")
+    router.namespace.run("nft", "flush", "ruleset", check=False)
+    router.load(text, version)
+    ours = router.pass_frames(number, version)
+    our_counters = router.bpfw("show", f"-{version}", "--counters").stdout
+    router.bpfw("unload")
+    seen, wanted = without_noise(our_counters, version), without_noise(their_counters, version)
+    expect(seen == wanted, f"ruleset {number}, IPv{version}: counters differ\n"
+                           f"{first_differences(seen, wanted)}\n{text}")
+    equal([len(side) for side in ours], [len(side) for side in theirs],
+          f"ruleset {number}, IPv{version}: frames that came out on each side")
+    expect(ours == theirs, f"ruleset {number}, IPv{version}: other frames came out")
+
+
+@test(*((hook, version, batch) for hook in FILTER_HOOKS for version in (4, 6)
+        for batch in range(BATCHES)))
+def judges_as_iptables(context, hook, version, batch):
+    router = Router(context, hook)
+    for number in range(batch, RULESETS, BATCHES):
+        compare(router, number, version)
+
+
+ACCEPT_WEB = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A FORWARD -p udp -m udp --dport {port} -j ACCEPT
+-A FORWARD -p udp -m udp --dport 7 -j ACCEPT
+COMMIT
+"""
+
+
+def datagram(port):
+    packet = frames.ipv4(NEAR[4][0], FAR[4][0], socket.IPPROTO_UDP,
+                         frames.udp(NEAR[4][0], FAR[4][0], 5000, port))
+    return frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet)
+
+
+def arrives(router, port):
+    router.far.drain(0.05)
+    router.near.send(datagram(port))
+    return router.far.receive(0.5) is not None
+
+
+@test(*FILTER_HOOKS)
+def load_show_and_unload(context, hook):
+    router = Router(context, hook)
+    text = ACCEPT_WEB.format(port=80)
+    router.load(text)
+    equal(router.bpfw("show").stdout, text, "what show prints")
+    expect(arrives(router, 80) and not arrives(router, 81), "the rules are not in force")
+    router.load(ACCEPT_WEB.format(port=81))
+    expect(arrives(router, 81) and not arrives(router, 80), "the new rules are not in force")
+    router.bpfw("zero")
+    expect("[0:0] -A FORWARD -p udp -m udp --dport 81" in router.bpfw("show", "--counters").stdout,
+           "zero leaves counters")
+    router.bpfw("unload")
+    expect(arrives(router, 80) and arrives(router, 81), "unload leaves the filter in force")
+    equal(router.bpfw("show", check=False).returncode, 1, "exit status of show without rules")
+
+
+@test(*FILTER_HOOKS)
+def what_is_wrong_changes_nothing(context, hook):
+    router = Router(context, hook)
+    text = ACCEPT_WEB.format(port=80)
+    router.load(text)
+    for wrong, said in (
+            (text.replace("--dport 80", "--dport 80000"), ":5:"),
+            (text.replace("-j ACCEPT", "-j NOWHERE"), "NOWHERE"),
+            (text.replace("-m udp --dport 80", "-m u32 --u32 \"0=0\""), "u32"),
+            (text.replace("-j ACCEPT", "-j LOG"), "LOG")):
+        done = router.bpfw("load", "-", "--iface", "lan0", stdin=wrong, check=False)
+        equal(done.returncode, 1, "exit status")
+        expect(said in done.stderr, f"the message is not about '{said}': {done.stderr}")
+        equal(router.bpfw("show").stdout, text, "rules in force afterwards")
+    done = router.bpfw("load", "-", "--iface", "nosuch0", stdin=text, check=False)
+    equal(done.returncode, 1, "exit status")
+    expect("nosuch0" in done.stderr, f"the interface is not named: {done.stderr}")
+    expect(arrives(router, 80) and not arrives(router, 81), "the rules are not in force any more")
+    checked = router.bpfw("load", "-", "--check", stdin=ACCEPT_WEB.format(port=82))
+    equal(checked.returncode, 0, "exit status of --check")
+    equal(router.bpfw("show").stdout, text, "rules in force after --check")
+
+
+@test(*FILTER_HOOKS)
+def no_packet_between_two_rulesets(context, hook):
+    """While one takes the other's place again and again: what both accept arrives, what both drop
+    does not."""
+    router = Router(context, hook)
+    texts = [ACCEPT_WEB.format(port=port) for port in (80, 81)]
+    router.load(texts[0])
+    router.far.drain(0.1)
+    sent, deadline, swaps = 0, time.monotonic() + 8, 0
+    while time.monotonic() < deadline and swaps < SWAPS:
+        swaps += 1
+        swap = threading.Thread(target=router.load, args=(texts[swaps % 2],))
+        swap.start()
+        while swap.is_alive():
+            for port in (7, 9):
+                router.near.send(datagram(port))
+            sent += 1
+        swap.join()
+    got = [captured.data[36:38] for captured in router.far.drain(0.3)]
+    context.note(f"{swaps} swaps, {sent} packets of each kind, {len(got)} arrived")
+    expect(sent >= swaps, "no packets were sent meanwhile")
+    equal(got.count(bytes([0, 7])), sent, "packets that both rulesets accept")
+    equal(len(got), sent, "packets that arrived")
+
+
+@test(*FILTER_HOOKS)
+def stays_without_a_process(context, hook):
+    """Nobody is there but the kernel; a second load finds what the first has left."""
+    router = Router(context, hook)
+    router.load(ACCEPT_WEB.format(port=80))
+    expect(arrives(router, 80) and not arrives(router, 81), "the rules are not in force")
+    router.bpfw("load", "-", stdin=ACCEPT_WEB.format(port=81))
+    expect(arrives(router, 81) and not arrives(router, 80), "a load without --iface changes nothing")
+
+
+if __name__ == "__main__":
+    main(jobs=2)

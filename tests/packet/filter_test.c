@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The filter's programs against a naive model: generated rulesets, and packets aimed at what their
+ * rules tell apart. The model goes over the rules one by one, as the kernel's x_tables does;
+ * verdicts, and the counters of all rules and policies, have to be the same. tests/net/filter_test.py
+ * has iptables itself as the oracle.
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "filter/load.h"
+#include "filter/ruleset.h"
+#include "tap.h"
+#include "util.h"
+
+#define RULESETS 12
+#define PACKETS 600
+#define LARGE 6000 /* rules, of which a packet meets few */
+#define DEPTH 64
+
+static uint32_t seed = 20261121;
+
+static uint32_t below(uint32_t limit)
+{
+	seed = seed * 1664525 + 1013904223;
+	return (seed >> 8) % limit;
+}
+
+/* ---- Rulesets: few addresses and ports, so that rules overlap ---------------------------- */
+
+static const char *address(char text[64], uint8_t family)
+{
+	uint32_t a = below(4), b = below(3), c = below(8);
+
+	if (family == AF_INET)
+		snprintf(text, 64, "10.%u.%u.%u", a, b, c);
+	else
+		snprintf(text, 64, "fd00:%x::%x:0:%x", a, b, c);
+	return text;
+}
+
+static void put_address(FILE *to, const char *option, uint8_t family)
+{
+	static const char *const masks[2][8] = {
+		{ "32", "30", "24", "16", "8", "31", "1", "255.0.0.255" },
+		{ "128", "126", "64", "48", "32", "127", "1", "80" },
+	};
+	char text[64];
+
+	if (below(3))
+		fprintf(to, " %s%s %s/%s", below(5) ? "" : "! ", option, address(text, family),
+			masks[family == AF_INET6][below(8)]);
+}
+
+static void put_ports(FILE *to, const char *option)
+{
+	uint32_t first = below(20);
+
+	if (below(2))
+		fprintf(to, "%s %s %u:%u", below(4) ? "" : " !", option, first, first + below(10));
+}
+
+static void put_tcp(FILE *to)
+{
+	static const char *const flags[] = { "SYN", "ACK", "SYN,ACK", "NONE" };
+
+	fprintf(to, " -p tcp -m tcp");
+	put_ports(to, "--sport");
+	put_ports(to, "--dport");
+	if (!below(3))
+		fprintf(to, "%s --tcp-flags SYN,ACK,FIN %s", below(3) ? "" : " !", flags[below(4)]);
+}
+
+static void put_matches(FILE *to, uint8_t family)
+{
+	put_address(to, "-s", family);
+	put_address(to, "-d", family);
+	switch (below(5)) {
+	case 0:
+	case 1:
+		put_tcp(to);
+		break;
+	case 2:
+		fprintf(to, " -p udp -m multiport%s --dports %u,%u,%u:%u", below(3) ? "" : " !",
+			below(10), 10 + below(5), 16, 16 + below(5));
+		break;
+	case 3:
+		fprintf(to, "%s -p %s", below(2) ? "" : " !", below(2) ? "udp" : "tcp");
+		break;
+	default:
+		break;
+	}
+	if (!below(5)) {
+		uint32_t least = 40 + below(60);
+
+		fprintf(to, " -m length%s --length %u:%u", below(2) ? "" : " !", least,
+			least + below(60));
+	}
+}
+
+/* Chains call those that come after them only. */
+static void put_target(FILE *to, uint32_t chain, uint32_t chains)
+{
+	uint32_t choice = below(10);
+
+	if (choice < 2)
+		fprintf(to, " -j ACCEPT\n");
+	else if (choice < 3)
+		fprintf(to, " -j DROP\n");
+	else if (choice < 4)
+		fprintf(to, " -j RETURN\n");
+	else if (choice < 7 && chain + 1 < chains)
+		fprintf(to, " -%c c%02u\n", below(4) ? 'j' : 'g',
+			chain + 1 + below(chains - chain - 1));
+	else
+		fprintf(to, "\n");
+}
+
+/* Chain 0 is INPUT. */
+static char *make_text(uint8_t family, uint32_t rules, uint32_t chains, size_t *size)
+{
+	char *text = NULL;
+	FILE *to = open_memstream(&text, size);
+
+	if (!to)
+		tap_bail_out("no memory");
+	fprintf(to, "*filter\n:INPUT %s [0:0]\n", below(2) ? "ACCEPT" : "DROP");
+	for (uint32_t i = 1; i < chains; i++)
+		fprintf(to, ":c%02u - [0:0]\n", i);
+	for (uint32_t i = 0; i < rules; i++) {
+		uint32_t chain = below(chains);
+
+		if (chain)
+			fprintf(to, "-A c%02u", chain);
+		else
+			fprintf(to, "-A INPUT");
+		put_matches(to, family);
+		put_target(to, chain, chains);
+	}
+	fprintf(to, "COMMIT\n");
+	fclose(to);
+	return text;
+}
+
+static void say(void *context, bool warning, const char *message)
+{
+	(void)context;
+	(void)warning;
+	tap_note("%s", message);
+}
+
+/* ---- Packets ------------------------------------------------------------------------------ */
+
+struct sample {
+	uint8_t frame[256];
+	size_t size;
+	struct in6_addr source, destination; /* IPv4: the first word */
+	uint8_t protocol, flags;
+	uint16_t sport, dport, length;
+};
+
+static void set_addresses(struct sample *sample, uint8_t family, uint8_t *at, size_t size)
+{
+	char text[64];
+
+	inet_pton(family, address(text, family), &sample->source);
+	inet_pton(family, address(text, family), &sample->destination);
+	memcpy(at, &sample->source, size);
+	memcpy(at + size, &sample->destination, size);
+}
+
+static uint8_t *put_network(struct sample *sample, uint8_t family)
+{
+	uint8_t *ip = sample->frame + ETH_HLEN;
+
+	if (family == AF_INET) {
+		ip[0] = 0x45;
+		ip[2] = (uint8_t)(sample->length >> 8);
+		ip[3] = (uint8_t)sample->length;
+		ip[8] = 64;
+		ip[9] = sample->protocol;
+		set_addresses(sample, family, ip + 12, 4);
+		return ip + 20;
+	}
+	ip[0] = 0x60;
+	ip[4] = (uint8_t)((sample->length - 40) >> 8);
+	ip[5] = (uint8_t)(sample->length - 40);
+	ip[6] = sample->protocol;
+	ip[7] = 64;
+	set_addresses(sample, family, ip + 8, 16);
+	return ip + 40;
+}
+
+static void make_sample(struct sample *sample, uint8_t family)
+{
+	static const uint8_t protocols[] = { IPPROTO_TCP, IPPROTO_TCP, IPPROTO_TCP, IPPROTO_UDP,
+					     IPPROTO_ESP };
+	uint8_t *transport;
+
+	memset(sample, 0, sizeof(*sample));
+	sample->protocol = protocols[below(ARRAY_SIZE(protocols))];
+	sample->sport = (uint16_t)below(30);
+	sample->dport = (uint16_t)below(30);
+	sample->flags = (uint8_t)below(64);
+	sample->length = (uint16_t)((family == AF_INET ? 40 : 60) + below(60));
+	sample->size = ETH_HLEN + sample->length;
+	sample->frame[12] = family == AF_INET ? 0x08 : 0x86;
+	sample->frame[13] = family == AF_INET ? 0x00 : 0xdd;
+	transport = put_network(sample, family);
+	if (sample->protocol == IPPROTO_ESP)
+		return;
+	transport[1] = (uint8_t)sample->sport;
+	transport[3] = (uint8_t)sample->dport;
+	if (sample->protocol == IPPROTO_TCP) {
+		transport[12] = 0x50;
+		transport[13] = sample->flags;
+	}
+}
+
+/* ---- The model ------------------------------------------------------------------------------ */
+
+static bool in_range(const struct range16 *range, uint16_t value)
+{
+	return !range->given || (value >= range->low && value <= range->high) != range->invert;
+}
+
+static bool address_matches(const struct match_address *match, const struct in6_addr *address)
+{
+	bool same = true;
+
+	for (size_t i = 0; i < 4; i++)
+		same &= (address->s6_addr32[i] & match->mask.words[i]) == match->value.words[i];
+	return !match->given || same != match->invert;
+}
+
+static bool in_ports(const struct match_multiport *multiport, uint16_t port)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < multiport->count; i++)
+		found |= port >= multiport->ports[i].low && port <= multiport->ports[i].high;
+	return found != multiport->invert;
+}
+
+static bool match_holds(const struct match *match, const struct sample *sample)
+{
+	switch (match->kind) {
+	case MATCH_TCP:
+		return in_range(&match->tcp.source, sample->sport) &&
+		       in_range(&match->tcp.destination, sample->dport) &&
+		       (!match->tcp.flags_given || ((sample->flags & match->tcp.flags_mask) ==
+						    match->tcp.flags) != match->tcp.flags_invert);
+	case MATCH_MULTIPORT:
+		return in_ports(&match->multiport, sample->dport);
+	case MATCH_LENGTH:
+		return (sample->length >= match->range.low &&
+			sample->length <= match->range.high) != match->range.invert;
+	default:
+		tap_bail_out("the model does not know match '%s'", match_name(match->kind));
+	}
+}
+
+static bool rule_holds(const struct rule *rule, const struct sample *sample)
+{
+	if (!address_matches(&rule->source, &sample->source) ||
+	    !address_matches(&rule->destination, &sample->destination))
+		return false;
+	if (rule->protocol.given &&
+	    (sample->protocol == rule->protocol.number) == rule->protocol.invert)
+		return false;
+	for (size_t i = 0; i < rule->match_count; i++)
+		if (!match_holds(&rule->matches[i], sample))
+			return false;
+	return true;
+}
+
+struct place {
+	uint32_t chain, rule;
+};
+
+/* Back to the caller; false from the first chain. */
+static bool leave(struct place *at, const struct place *callers, size_t *depth)
+{
+	if (!*depth)
+		return false;
+	*at = callers[--*depth];
+	return true;
+}
+
+/* Does INPUT drop it? Counts what it meets. */
+static bool model_drops(const struct ruleset *ruleset, const struct sample *sample,
+			uint64_t *counts)
+{
+	struct place at = { CHAIN_INPUT, ruleset->chains[CHAIN_INPUT].first }, callers[DEPTH];
+	size_t depth = 0;
+
+	for (;;) {
+		const struct chain *chain = &ruleset->chains[at.chain];
+		const struct rule *rule = &ruleset->rules[at.rule];
+		bool over = at.rule == chain->first + chain->count;
+
+		if (!over && !rule_holds(rule, sample)) {
+			at.rule++;
+			continue;
+		}
+		if (!over) {
+			counts[at.rule++]++;
+			if (rule->target.kind == TARGET_ACCEPT || rule->target.kind == TARGET_DROP)
+				return rule->target.kind == TARGET_DROP;
+			if (rule->target.kind == TARGET_JUMP)
+				callers[depth++] = at;
+			if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
+				at = (struct place){ rule->target.chain,
+						     ruleset->chains[rule->target.chain].first };
+		}
+		if ((over || rule->target.kind == TARGET_RETURN) && !leave(&at, callers, &depth)) {
+			counts[ruleset->rule_count + CHAIN_INPUT]++;
+			return ruleset->chains[CHAIN_INPUT].policy == POLICY_DROP;
+		}
+	}
+}
+
+/* ---- Comparison ------------------------------------------------------------------------------ */
+
+static unsigned int dropped, accepted; /* of all packets */
+
+struct trial {
+	struct ruleset ruleset;
+	struct image image;
+	struct filter_bpf *skeleton;
+	uint64_t *counts;
+	unsigned int wrong, drops;
+};
+
+static int set_stage(const struct bpf_map *map, uint32_t stage, const struct bpf_program *program)
+{
+	int fd = bpf_program__fd(program);
+
+	return bpf_map_update_elem(bpf_map__fd(map), &stage, &fd, BPF_ANY);
+}
+
+static void open_trial(struct trial *trial, uint8_t family, uint32_t rules, uint32_t chains)
+{
+	const struct ruleset_report report = { say, NULL, "generated" };
+	const uint32_t stage = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+
+	memset(trial, 0, sizeof(*trial));
+	text = make_text(family, rules, chains, &size);
+	trial->skeleton = filter_bpf__open();
+	if (!trial->skeleton || ruleset_parse(&trial->ruleset, text, size, family, &report) ||
+	    image_compile(&trial->image, &trial->ruleset, NULL, 0, &report))
+		tap_bail_out("the ruleset cannot be compiled");
+	if (ruleset_load(trial->skeleton, &trial->image) ||
+	    set_stage(trial->skeleton->maps.stages_xdp, stage, trial->skeleton->progs.filter_xdp) ||
+	    set_stage(trial->skeleton->maps.stages_tc, stage, trial->skeleton->progs.filter_tc))
+		tap_bail_out("the ruleset cannot be loaded");
+	trial->counts = calloc(trial->image.counter_count, sizeof(*trial->counts));
+	if (!trial->counts)
+		tap_bail_out("no memory");
+}
+
+static void close_trial(struct trial *trial)
+{
+	filter_bpf__destroy(trial->skeleton);
+	image_free(&trial->image);
+	ruleset_free(&trial->ruleset);
+	free(trial->counts);
+}
+
+static void compare_verdict(struct trial *trial, const struct sample *sample, bool at_xdp)
+{
+	const struct bpf_program *entry = at_xdp ? trial->skeleton->progs.entry_xdp :
+						   trial->skeleton->progs.entry_tc_in;
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = sample->frame,
+		    .data_size_in = (uint32_t)sample->size, .repeat = 1);
+	bool drops = model_drops(&trial->ruleset, sample, trial->counts);
+	uint32_t drop = at_xdp ? 1 : 2; /* XDP_DROP, TC_ACT_SHOT */
+
+	trial->drops += drops;
+	if (bpf_prog_test_run_opts(bpf_program__fd(entry), &run))
+		tap_bail_out("BPF_PROG_TEST_RUN: %s", strerror(errno));
+	if ((run.retval == drop) != drops && trial->wrong++ < 3)
+		tap_note("the model %s, the program returned %d", drops ? "drops" : "accepts",
+			 (int)run.retval);
+}
+
+static unsigned int wrong_counters(const struct trial *trial)
+{
+	int cpus = libbpf_num_possible_cpus(), map = bpf_map__fd(trial->skeleton->maps.counters);
+	_cleanup_free_ struct filter_counter *each = calloc((size_t)cpus, sizeof(*each));
+	unsigned int wrong = 0;
+
+	if (!each)
+		tap_bail_out("no memory");
+	for (uint32_t i = 0; i < trial->image.counter_count; i++) {
+		uint64_t packets = 0;
+
+		if (bpf_map_lookup_elem(map, &i, each))
+			tap_bail_out("no counter %u", i);
+		for (int cpu = 0; cpu < cpus; cpu++)
+			packets += each[cpu].packets;
+		if (packets != trial->counts[i] && wrong++ < 3)
+			tap_note("rule %u counted %llu packets, the model %llu", i,
+				 (unsigned long long)packets, (unsigned long long)trial->counts[i]);
+	}
+	return wrong;
+}
+
+static void try_ruleset(uint8_t family, uint32_t rules, uint32_t chains, uint32_t packets)
+{
+	struct sample sample;
+	struct trial trial;
+	unsigned int wrong;
+
+	open_trial(&trial, family, rules, chains);
+	for (uint32_t i = 0; i < packets; i++) {
+		make_sample(&sample, family);
+		compare_verdict(&trial, &sample, i & 1);
+	}
+	wrong = wrong_counters(&trial);
+	dropped += trial.drops;
+	accepted += packets - trial.drops;
+	tap(!trial.wrong && !wrong,
+	    "IPv%d: %u rules, %u chains: %u packets, %u dropped, %u wrong verdicts, %u wrong counters",
+	    family == AF_INET ? 4 : 6, rules, chains, packets, trial.drops, trial.wrong, wrong);
+	close_trial(&trial);
+}
+
+int main(void)
+{
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+
+	if (geteuid())
+		tap_skip_all("BPF_PROG_TEST_RUN needs root");
+	/* A namespace without routes: all that comes in is for INPUT. */
+	if (unshare(CLONE_NEWNET))
+		tap_skip_all("no network namespaces here");
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		for (uint32_t number = 0; number < RULESETS; number++)
+			try_ruleset(families[i], 5 + below(120), 1 + below(12), PACKETS);
+		try_ruleset(families[i], LARGE, 40, PACKETS);
+	}
+	tap(dropped > accepted / 10 && accepted > dropped / 10, "both verdicts were met: %u, %u",
+	    dropped, accepted);
+	return tap_end();
+}
