@@ -27,7 +27,24 @@ $(VMLINUX_H): FORCE | $(BPFTOOL_READY)
 	@vmlinux/generate '$(BPFTOOL)' '$(VMLINUX_BTF)' $@
 
 build/stamp/bpf: FORCE
-	$(call stamp,$(CLANG) $(LLVM_STRIP) $(BPF_CFLAGS) $(CONFIG))
+	$(call stamp,$(CLANG) $(LLVM_STRIP) $(BPF_CFLAGS) $(BPF_LINE_INFO) $(CONFIG))
+
+# BPF_LINE_INFO=0 leaves line numbers out, a third of an object, which only the verifier's log shows:
+# for static binaries. The tool runs here, whatever the target.
+HOSTCC ?= cc
+LLVM_OBJCOPY ?= $(subst strip,objcopy,$(LLVM_STRIP))
+STRIP_LINE_INFO := $(if $(filter 0,$(BPF_LINE_INFO)),build/host/strip-line-info)
+
+build/host/strip-line-info: scripts/strip-line-info.c
+	$(call say,HOSTCC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(HOSTCC) -O2 -Wall -Wextra -Werror -o $@ $<
+
+define strip_line_info
+$(Q)$(LLVM_OBJCOPY) --dump-section .BTF.ext=$1.ext $1 $1.copy && rm -f $1.copy && \
+	$(STRIP_LINE_INFO) <$1.ext >$1.ext.new && \
+	$(LLVM_OBJCOPY) --update-section .BTF.ext=$1.ext.new $1
+endef
 
 $(BPF_OBJECTS:%=build/bpf/%.clang.o): build/bpf/%.clang.o: bpf/%.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
 		| $(LIBBPF_READY)
@@ -40,12 +57,13 @@ $(BPF_OBJECTS:%=build/bpf/%.clang.o): build/bpf/%.clang.o: bpf/%.bpf.c build/sta
 # the name inside, hence a directory for the temporary file. clang before version 19 names every
 # basic block: a seventh of the object, which libbpf does not look at. Symbols of functions stay, by
 # them it finds the subprograms.
-$(BPF_OBJECTS:%=build/bpf/%.bpf.o): build/bpf/%.bpf.o: build/bpf/%.clang.o \
+$(BPF_OBJECTS:%=build/bpf/%.bpf.o): build/bpf/%.bpf.o: build/bpf/%.clang.o $(STRIP_LINE_INFO) \
 		| $(BPFTOOL_READY)
 	$(call say,BPFLINK,$@)
 	@mkdir -p $(@D)/tmp
 	$(Q)$(BPFTOOL) gen object $(@D)/tmp/$(@F) $< && \
 		$(LLVM_STRIP) --wildcard --strip-symbol='LBB*' $(@D)/tmp/$(@F)
+	$(if $(STRIP_LINE_INFO),$(call strip_line_info,$(@D)/tmp/$(@F)))
 	$(Q)mv -f $(@D)/tmp/$(@F) $@
 
 $(SKELETON): build/include/%.skel.h: build/bpf/%.bpf.o | $(BPFTOOL_READY)

@@ -58,7 +58,7 @@ static-sources:
 
 static-tree:
 	@mkdir -p '$(STATIC_TREE)/build'
-	@for name in Makefile VERSION bpf mk src tests vmlinux; do \
+	@for name in Makefile VERSION bpf mk scripts src tests vmlinux; do \
 		ln -sfn ../../../../$$name '$(STATIC_TREE)'/$$name; done
 
 static-bpftool:
@@ -74,7 +74,7 @@ static: static-sources static-tree static-bpftool
 	@PKG_CONFIG_LIBDIR='$(STATIC_OUT)/lib/pkgconfig' PKG_CONFIG_PATH= PKG_CONFIG_SYSROOT_DIR= \
 		$(MAKE) -C '$(STATIC_TREE)' build/bpfw SAN=0 V='$(V)' VERSION='$(STATIC_VERSION)' \
 		CC='$(STATIC_COMPILER)' AR='$(call STATIC_TOOL,ar)' CFLAGS='$(STATIC_CODE)' \
-		CLANG='$(CLANG) $(STATIC_MAP)' LLVM_STRIP='$(LLVM_STRIP)' LDFLAGS='$(STATIC_LDFLAGS)' \
+		CLANG='$(CLANG) $(STATIC_MAP)' LLVM_STRIP='$(LLVM_STRIP)' BPF_LINE_INFO=0 LDFLAGS='$(STATIC_LDFLAGS)' \
 		$(if $(STATIC_BPFTOOL),BPFTOOL='$(STATIC_BPFTOOL)')
 	$(call say,STRIP,build/static/$(ARCH)/bpfw)
 	$(Q)$(call STATIC_TOOL,strip) -o '$(STATIC_OUT)/bpfw.new' '$(STATIC_TREE)/build/bpfw' && \
