@@ -101,6 +101,33 @@ def usage_error(context, name):
     rejects(context, words, USAGE, *named)
 
 
+FILTER_ERRORS = {
+    "no command": ([], ["load"]),
+    "unknown command": (["save"], ["load"]),
+    "no file": (["load"], ["file"]),
+    "two files": (["load", "a", "b"], ["'b'"]),
+    "unknown option": (["load", "-", "--colour"], ["colour"]),
+    "unknown hook": (["load", "-", "--hook", "xdpgeneric"], ["xdpgeneric", "xdp or tc"]),
+}
+
+
+@test(*FILTER_ERRORS)
+def filter_usage_error(context, name):
+    words, named = FILTER_ERRORS[name]
+    rejects(context, ["filter", *words], USAGE, *named)
+
+
+@test("show", "zero", "unload")
+def no_filter_is_loaded(context, command):
+    rejects(context, ["filter", command], FAILURE, "no filter")
+
+
+@test()
+def filter_file_is_missing(context):
+    rejects(context, ["filter", "load", "/nonexistent/rules"], FAILURE, "/nonexistent/rules",
+            "No such file")
+
+
 @test(*HOOKS)
 def unknown_interface(context, hook):
     rejects(context, ["--hook", hook, "--iface", "nosuch0"], FAILURE, "nosuch0")

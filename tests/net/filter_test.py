@@ -19,7 +19,7 @@ import time
 from netlab import Skip, equal, expect, main, test
 from netlab import frames
 from netlab import lab as topology
-from netlab.bpfw import binary
+from netlab.bpfw import binary, environment
 
 SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
 RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "20"))
@@ -219,7 +219,7 @@ class Router:
     """The lab's router without rules, and neighbours that need not be asked for."""
 
     def __init__(self, context, hook):
-        lab = context.lab(hook, "none")
+        self.lab = lab = context.lab(hook, "none")
         self.hook = hook
         self.namespace = lab.router
         self.namespace.run("nft", "flush", "ruleset")
@@ -241,7 +241,8 @@ class Router:
         self.bpfw("unload", check=False)
 
     def bpfw(self, *words, stdin=None, check=True):
-        return self.namespace.run(str(binary()), "filter", *words, stdin=stdin, check=check)
+        return self.namespace.run("nsenter", f"--net={self.namespace.path}", binary(), "filter",
+                                  *words, stdin=stdin, check=check, env=environment())
 
     def load(self, text, version=4):
         return self.bpfw("load", "-", f"-{version}", "--iface", "lan0", "--iface", "wan0", "--hook",
@@ -411,6 +412,27 @@ def stays_without_a_process(context, hook):
     expect(arrives(router, 80) and not arrives(router, 81), "the rules are not in force")
     router.bpfw("load", "-", stdin=ACCEPT_WEB.format(port=81))
     expect(arrives(router, 81) and not arrives(router, 80), "a load without --iface changes nothing")
+
+
+@test("tc", "xdp")
+def the_fast_path_keeps_to_tc(context, hook):
+    """At XDP it would go around the filter: whoever comes second says so."""
+    router = Router(context, "tc")
+    text = ACCEPT_WEB.format(port=80)
+    router.load(text)
+    refused = context.bpfw(router.lab, "xdp")
+    equal(refused.process.wait(20), 1, "exit status of the fast path at XDP")
+    expect("a filter is loaded" in refused.log, f"it does not say why: {refused.log}")
+    beside = context.running(router.lab, "auto")
+    equal({row["mode"] for row in beside.status()["plan"]} & {"xdp", "xdpgeneric"}, set(),
+          "modes of the fast path beside the filter")
+    expect(arrives(router, 80) and not arrives(router, 81), "the rules are not in force")
+    beside.stop()
+    router.bpfw("unload")
+    context.running(router.lab, hook)
+    done = router.bpfw("load", "-", "--iface", "lan0", "--iface", "wan0", stdin=text, check=False)
+    equal(done.returncode, 1 if hook == "xdp" else 0, f"exit status of load: {done.stderr}")
+    expect(hook == "tc" or "around the filter" in done.stderr, f"no reason: {done.stderr}")
 
 
 if __name__ == "__main__":
