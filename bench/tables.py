@@ -60,7 +60,7 @@ TARGETS = (
            ("run", "tcp/tcp-mtu-bpfw-tc", "of-stack"), True, 1.3),
     Target("1M flows / 64 flows, rate of bpfw xdp, flows visited round robin",
            ("scale", "bpfw-xdp/1000000", "of-fewest"), True, 0.5),
-    Target("established to offloaded, p99, at 20,000 set-ups a second",
+    Target("established to offloaded, p99, where 20,000 set-ups a second are asked for",
            ("change", "udp/xdp/20000", "p99_ms"), False, 5, "{:.2f} ms"),
     Target("set-ups per second with half a core of daemon time",
            ("change", "udp", "half-core"), True, 20000, "{:,.0f}"),

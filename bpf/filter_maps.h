@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The filter's maps. Those of a ruleset are made anew with each load, as large as it needs them;
- * `stages`, `next_stage` and `filtered` outlive it. The layouts are in filter_layout.h.
+ * `stages_xdp`, `stages_tc`, `filtered` and `walks` outlive it. The layouts are in filter_layout.h.
  */
 #ifndef BPFW_FILTER_MAPS_H
 #define BPFW_FILTER_MAPS_H
@@ -47,6 +47,7 @@ struct {
 	__type(value, struct filter_port);
 } filtered SEC(".maps");
 
+/* What the entry programs hand on to those of the rulesets, and these to themselves. Pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -46,6 +46,7 @@ static __always_inline int route_in(struct filter_walk *walk, const struct frame
 		/* ip_forward() answers those whose time is over before it asks a rule. */
 		if (walk->ttl <= 1)
 			return NO_HOOK;
+		walk->ttl--; /* as it is when FORWARD sees it */
 		walk->out = question.ifindex;
 		return FILTER_HOOK_FORWARD;
 	case BPF_FIB_LKUP_RET_BLACKHOLE:

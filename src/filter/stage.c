@@ -46,7 +46,7 @@ static int keep_map(int pins, struct bpf_map *map)
 static int keep_maps(struct filter_bpf *skeleton, int pins)
 {
 	struct bpf_map *const maps[] = { skeleton->maps.stages_xdp, skeleton->maps.stages_tc,
-					 skeleton->maps.filtered };
+					 skeleton->maps.filtered, skeleton->maps.walks };
 	int err = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps) && !err; i++)
@@ -57,7 +57,7 @@ static int keep_maps(struct filter_bpf *skeleton, int pins)
 static int pin_maps(const struct filter_bpf *skeleton, int pins)
 {
 	const struct bpf_map *const maps[] = { skeleton->maps.stages_xdp, skeleton->maps.stages_tc,
-					       skeleton->maps.filtered };
+					       skeleton->maps.filtered, skeleton->maps.walks };
 	int err = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps) && !err; i++) {
