@@ -362,7 +362,7 @@ class Traffic:
     def send(self, flows, **limits):
         """Sends, and returns what the generator says of it, once the rings are empty."""
         argv = inside(self.lab.generator, self._generator(flows, **limits), self.traffic_cpu)
-        least = limits["frames"] / limits["rate"] if "rate" in limits else 0
+        least = limits.get("frames", 0) / limits.get("rate", 1)
         said = json.loads(run(argv, seconds=max(limits.get("seconds", 60), least)
                               + COMMAND_SECONDS))
         time.sleep(0.05)
