@@ -377,7 +377,7 @@ static int take_value(struct image *image, enum filter_field field, struct value
 		      uint32_t row)
 {
 	uint32_t **table = table_of(image, field);
-	const size_t count = field_maximum(field, image->family).low + 1;
+	const size_t count = field == FILTER_PROTOCOL ? UINT8_MAX + 1 : UINT16_MAX + 1;
 
 	if (!*table)
 		*table = calloc(count, sizeof(**table));
@@ -684,38 +684,12 @@ static void compile_chains(struct image *image, const struct ruleset *ruleset)
 	}
 }
 
-/* Chains that a packet can be in at once, below chain `number`; jumps make no loops. */
-static unsigned int depth_below(const struct ruleset *ruleset, uint32_t number, uint8_t *known)
-{
-	const struct chain *chain = &ruleset->chains[number];
-	unsigned int deepest = 0;
-
-	if (known[number])
-		return known[number] - 1u;
-	for (uint32_t i = chain->first; i < chain->first + chain->count; i++) {
-		const struct target *target = &ruleset->rules[i].target;
-		unsigned int depth;
-
-		if (target->kind != TARGET_JUMP && target->kind != TARGET_GOTO)
-			continue;
-		depth = depth_below(ruleset, target->chain, known) + (target->kind == TARGET_JUMP);
-		deepest = depth > deepest ? depth : deepest;
-	}
-	if (deepest > FILTER_DEPTH)
-		deepest = FILTER_DEPTH + 1;
-	known[number] = (uint8_t)(deepest + 1);
-	return deepest;
-}
-
-static int check_depth(struct compiler *compiler)
+static int check_depth(const struct compiler *compiler)
 {
 	const struct ruleset *ruleset = compiler->ruleset;
-	_cleanup_free_ uint8_t *known = calloc(ruleset->chain_count, 1);
 
-	if (!known)
-		return -ENOMEM;
 	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++)
-		if (depth_below(ruleset, i, known) > FILTER_DEPTH)
+		if (ruleset->chains[i].depth > FILTER_DEPTH)
 			return refuse(compiler, &ruleset->rules[ruleset->chains[i].first], 1,
 				      -E2BIG, "chain '%s': chains are called more than %d deep",
 				      ruleset->chains[i].name, FILTER_DEPTH);
@@ -762,7 +736,7 @@ int image_compile(struct image *image, const struct ruleset *ruleset,
 
 	memset(image, 0, sizeof(*image));
 	if (ruleset->rule_count > FILTER_RULES_MAX)
-		return refuse(&compiler, &ruleset->rules[FILTER_RULES_MAX], 1, -E2BIG,
+		return refuse(&compiler, &ruleset->rules[(size_t)FILTER_RULES_MAX], 1, -E2BIG,
 			      "more than %d rules", FILTER_RULES_MAX);
 	err = compile(&compiler, interfaces, interface_count);
 	free(compiler.events);

@@ -51,7 +51,7 @@ static int open_map(int program, const char *name, struct bpf_map_info *info)
 
 static int read_text(struct in_force *in_force, int program)
 {
-	struct bpf_map_info info;
+	struct bpf_map_info info = { 0 };
 	_cleanup_close_ int map = open_map(program, "text", &info);
 	const char *memory;
 	size_t size;
@@ -78,7 +78,7 @@ static void add_up(struct filter_counter *sum, const struct filter_counter *each
 
 static int read_counters(struct in_force *in_force, int program)
 {
-	struct bpf_map_info info;
+	struct bpf_map_info info = { 0 };
 	_cleanup_close_ int map = open_map(program, "counters", &info);
 	int cpus = libbpf_num_possible_cpus();
 	_cleanup_free_ struct filter_counter *each = NULL;
@@ -120,7 +120,7 @@ int in_force_zero(uint8_t family)
 	_cleanup_close_ int program = open_program(family), map = -1;
 	_cleanup_free_ struct filter_counter *zeros = NULL;
 	int cpus = libbpf_num_possible_cpus();
-	struct bpf_map_info info;
+	struct bpf_map_info info = { 0 };
 
 	if (program < 0 || cpus < 0)
 		return program < 0 ? program : cpus;

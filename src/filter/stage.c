@@ -138,7 +138,7 @@ static int attach_xdp(int pins, const struct filter_bpf *skeleton, uint32_t ifin
 static int attach_tcx(int pins, const char *pin, const struct bpf_program *program,
 		      uint32_t ifindex, enum bpf_attach_type type)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, first, .flags = BPF_F_BEFORE);
+	LIBBPF_OPTS(bpf_link_create_opts, first, .flags = COMPAT_BPF_F_BEFORE);
 
 	return attach_link(pins, pin, program, ifindex, type, &first);
 }
@@ -169,18 +169,22 @@ static int attach_tc(int pins, const struct filter_bpf *skeleton, uint32_t ifind
 	return attach_clsact(program, ifindex, out ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 }
 
+/* Has the device no link layer, so that its packets begin with the IP header? */
 static bool is_bare(uint32_t ifindex)
 {
-	char path[64], type[16] = "";
+	char path[64], text[16] = "";
 	char name[IFNAMSIZ];
 	_cleanup_close_ int fd = -1;
+	long type;
 
 	if (!if_indextoname(ifindex, name))
 		return false;
 	snprintf(path, sizeof(path), "/sys/class/net/%s/type", name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && read(fd, type, sizeof(type) - 1) > 0 && atoi(type) != ARPHRD_ETHER &&
-	       atoi(type) != ARPHRD_LOOPBACK;
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return false;
+	type = strtol(text, NULL, 10);
+	return type != ARPHRD_ETHER && type != ARPHRD_LOOPBACK;
 }
 
 static int mark_filtered(const struct filter_bpf *skeleton, uint32_t ifindex)

@@ -124,7 +124,7 @@ def no_filter_is_loaded(context, command):
 
 @test()
 def filter_file_is_missing(context):
-    rejects(context, ["filter", "load", "/nonexistent/rules"], FAILURE, "/nonexistent/rules",
+    rejects(context, ["filter", "load", "no-such.rules"], FAILURE, "no-such.rules",
             "No such file")
 
 
