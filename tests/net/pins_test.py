@@ -130,7 +130,7 @@ def another_layout_is_recognized(context, command):
            str(os.getpid()), binary(), command, "--json"]
     alone = run(ask, check=False, env=environment())
     equal(alone.returncode, 1, alone.stderr)
-    equal(json.loads(alone.stdout or "{}"), {"flows": []} if command == "flows" else {}, "shown")
+    equal(alone.stdout, "", "what is shown without an instance that can be read")
     said = f"bpfw with pid {os.getpid()} is of another version"
     expect(said in alone.stderr, alone.stderr)
     context.running(lab, "tc")
