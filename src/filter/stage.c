@@ -110,6 +110,15 @@ static int swap(const struct filter_bpf *skeleton, uint8_t family)
 
 /* ---- Hooks of interfaces ------------------------------------------------------------------ */
 
+/* The pins of an interface's links, one for each kind of hook. */
+static const char *const pin_kinds[] = { "xdp", "tc-in", "tc-out" };
+
+static const char *pin_name(char name[32], const char *kind, uint32_t ifindex)
+{
+	snprintf(name, 32, "%s-%u", kind, ifindex);
+	return name;
+}
+
 static int attach_link(int pins, const char *pin, const struct bpf_program *program,
 		       uint32_t ifindex, enum bpf_attach_type type,
 		       const struct bpf_link_create_opts *options)
@@ -127,7 +136,7 @@ static int attach_xdp(int pins, const struct filter_bpf *skeleton, uint32_t ifin
 	char pin[32];
 	int err;
 
-	snprintf(pin, sizeof(pin), "xdp-%u", ifindex);
+	pin_name(pin, "xdp", ifindex);
 	err = attach_link(pins, pin, skeleton->progs.entry_xdp, ifindex, BPF_XDP, &native);
 	if (err == -EOPNOTSUPP || err == -EINVAL)
 		err = attach_link(pins, pin, skeleton->progs.entry_xdp, ifindex, BPF_XDP, &generic);
@@ -161,8 +170,7 @@ static int attach_tc(int pins, const struct filter_bpf *skeleton, uint32_t ifind
 	char pin[32];
 	int err;
 
-	snprintf(pin, sizeof(pin), "tc-%s-%u", out ? "out" : "in", ifindex);
-	err = attach_tcx(pins, pin, program, ifindex,
+	err = attach_tcx(pins, pin_name(pin, out ? "tc-out" : "tc-in", ifindex), program, ifindex,
 			 out ? COMPAT_BPF_TCX_EGRESS : COMPAT_BPF_TCX_INGRESS);
 	if (err != -EINVAL && err != -EOPNOTSUPP)
 		return err;
@@ -215,16 +223,10 @@ static void detach_clsact(uint32_t ifindex, enum bpf_tc_attach_point point)
 
 static void detach_interface(int pins, int filtered, uint32_t ifindex)
 {
-	static const char *const formats[] = { "xdp-%u", "tc-in-%u", "tc-out-%u" };
 	char pin[32];
 
-	for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		snprintf(pin, sizeof(pin), formats[i], ifindex);
-#pragma GCC diagnostic pop
-		pins_remove(pins, pin);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(pin_kinds); i++)
+		pins_remove(pins, pin_name(pin, pin_kinds[i], ifindex));
 	detach_clsact(ifindex, BPF_TC_INGRESS);
 	detach_clsact(ifindex, BPF_TC_EGRESS);
 	bpf_map_delete_elem(filtered, &ifindex);
