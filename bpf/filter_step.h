@@ -55,6 +55,13 @@ static __always_inline int take_policy(struct filter_walk *walk)
 	return chain->policy;
 }
 
+/* The mask is for verifiers before 6.13, from which the compiler keeps what it knows by itself. */
+static __always_inline struct filter_caller *caller_at(struct filter_walk *walk, __u32 depth)
+{
+	asm volatile("" : "+r"(depth));
+	return &walk->callers[depth & (FILTER_DEPTH - 1)];
+}
+
 /* The end of a chain, or RETURN: back to the caller, or the policy of the first chain. */
 static __always_inline int leave(struct filter_walk *walk)
 {
@@ -63,7 +70,7 @@ static __always_inline int leave(struct filter_walk *walk)
 	if (!walk->depth || walk->depth > FILTER_DEPTH)
 		return take_policy(walk);
 	walk->depth--;
-	caller = &walk->callers[walk->depth & (FILTER_DEPTH - 1)];
+	caller = caller_at(walk, walk->depth);
 	return enter(walk, caller->chain, caller->position) ? STEP_ON : FILTER_DROP;
 }
 
@@ -73,7 +80,7 @@ static __always_inline int jump(struct filter_walk *walk, __u32 chain)
 
 	if (walk->depth >= FILTER_DEPTH)
 		return FILTER_DROP; /* the compiler has seen to it that this is not reached */
-	caller = &walk->callers[walk->depth & (FILTER_DEPTH - 1)];
+	caller = caller_at(walk, walk->depth);
 	caller->chain = walk->chain;
 	caller->position = walk->rule + 1;
 	walk->depth++;
