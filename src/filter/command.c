@@ -133,55 +133,14 @@ static void say(void *context, bool warning, const char *message)
 	log_message(warning ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s", message);
 }
 
-/* All of it, with a zero byte behind. Returns NULL with errno set. */
-static char *read_all(FILE *file, size_t *size)
-{
-	char *text = NULL;
-	size_t room = 0;
-
-	*size = 0;
-	for (;;) {
-		char *more;
-
-		if (*size + 1 >= room) {
-			room = room ? room * 2 : 1 << 16;
-			more = room > RULESET_TEXT_MAX ? NULL : realloc(text, room);
-			if (!more) {
-				errno = room > RULESET_TEXT_MAX ? EFBIG : ENOMEM;
-				break;
-			}
-			text = more;
-		}
-		*size += fread(text + *size, 1, room - *size - 1, file);
-		if (feof(file)) {
-			text[*size] = '\0';
-			return text;
-		}
-		if (ferror(file))
-			break;
-	}
-	free(text);
-	return NULL;
-}
-
-static char *read_file(const char *name, size_t *size)
-{
-	FILE *file = strcmp(name, "-") != 0 ? fopen(name, "re") : stdin;
-	char *text = file ? read_all(file, size) : NULL;
-
-	if (!text)
-		log_error("%s: %s", name, strerror(errno));
-	if (file && file != stdin)
-		fclose(file);
-	return text;
-}
-
 /* ip6tables-save says so in the comment at the beginning. */
-static uint8_t family_of(const char *text)
+static uint8_t family_of(const char *text, size_t size)
 {
-	const char *end = strchr(text, '\n'), *word = strstr(text, "ip6tables-save");
+	static const char name[] = "ip6tables-save";
+	const char *end = memchr(text, '\n', size);
+	size_t first_line = end ? (size_t)(end - text) : size;
 
-	return word && (!end || word < end) ? AF_INET6 : AF_INET;
+	return memmem(text, first_line, name, sizeof(name) - 1) ? AF_INET6 : AF_INET;
 }
 
 static size_t list_interfaces(struct filter_interface *list, size_t max)
@@ -234,17 +193,16 @@ static int load(const struct arguments *arguments)
 	_cleanup_free_ char *text = NULL;
 	struct ruleset ruleset = { 0 };
 	uint8_t family;
-	size_t size;
+	size_t size = 0;
 	int err;
 
 	if (!arguments->file) {
 		log_error("load takes a file, or - for standard input");
 		return EXIT_USAGE;
 	}
-	text = read_file(arguments->file, &size);
-	if (!text)
+	if (ruleset_read_text(arguments->file, &text, &size, &report))
 		return EXIT_FAILURE;
-	family = arguments->family ? arguments->family : family_of(text);
+	family = arguments->family ? arguments->family : family_of(text, size);
 	err = ruleset_parse(&ruleset, text, size, family, &report);
 	err = err ? err : put_in_force(&ruleset, arguments, &report);
 	if (err == -ENOMEM)

@@ -17,7 +17,7 @@ struct table {
 	uint32_t count;
 };
 
-#define TABLES 13
+#define TABLES 14
 
 static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
 			struct table tables[TABLES])
@@ -49,6 +49,8 @@ static void list_tables(const struct image *image, const struct filter_bpf *skel
 		  image->source_ports ? 1u << 16 : 0 },
 		{ skeleton->maps.destination_ports, image->destination_ports, sizeof(uint32_t),
 		  image->destination_ports ? 1u << 16 : 0 },
+		{ skeleton->maps.protocols, image->protocols, sizeof(uint32_t),
+		  image->protocols ? 256 : 0 },
 	};
 
 	memcpy(tables, all, sizeof(all));
@@ -92,14 +94,6 @@ static int fill_devices(const struct image *image, const struct filter_bpf *skel
 	return err;
 }
 
-static int fill_protocols(const struct image *image, const struct filter_bpf *skeleton)
-{
-	const struct table protocols = { skeleton->maps.protocols, image->protocols,
-					 sizeof(uint32_t), image->protocols ? 256 : 0 };
-
-	return fill_table(&protocols);
-}
-
 static void configure(struct filter_bpf *skeleton, const struct image *image)
 {
 	uint32_t generation = 0;
@@ -116,7 +110,6 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;
 	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
 	bpf_map__set_max_entries(skeleton->maps.devices, image->device_count);
-	bpf_map__set_max_entries(skeleton->maps.protocols, image->protocols ? 256 : 1);
 }
 
 int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
@@ -130,6 +123,5 @@ int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
 	err = filter_bpf__load(skeleton);
 	for (size_t i = 0; i < TABLES && !err; i++)
 		err = fill_table(&tables[i]);
-	err = err ? err : fill_protocols(image, skeleton);
 	return err ? err : fill_devices(image, skeleton);
 }

@@ -88,24 +88,33 @@ static int read_all(int fd, char **text, size_t *size)
 	return 0;
 }
 
-int ruleset_read(struct ruleset *ruleset, const char *path, uint8_t family,
-		 const struct ruleset_report *report)
+int ruleset_read_text(const char *path, char **text, size_t *size,
+		      const struct ruleset_report *report)
 {
 	bool standard = !strcmp(path, "-");
-	_cleanup_free_ char *text = NULL;
 	_cleanup_close_ int fd = -1;
 	char message[512];
-	size_t size = 0;
 	int error;
 
-	memset(ruleset, 0, sizeof(*ruleset));
 	if (!standard)
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-	error = fd < 0 && !standard ? -errno : read_all(standard ? STDIN_FILENO : fd, &text, &size);
+	error = fd < 0 && !standard ? -errno : read_all(standard ? STDIN_FILENO : fd, text, size);
 	if (!error)
-		return ruleset_parse(ruleset, text, size, family, report);
+		return 0;
 	snprintf(message, sizeof(message), "%s: cannot be read: %s", report->file,
 		 strerror(-error));
 	report->say(report->context, false, message);
 	return error;
+}
+
+int ruleset_read(struct ruleset *ruleset, const char *path, uint8_t family,
+		 const struct ruleset_report *report)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	int error;
+
+	memset(ruleset, 0, sizeof(*ruleset));
+	error = ruleset_read_text(path, &text, &size, report);
+	return error ? error : ruleset_parse(ruleset, text, size, family, report);
 }

@@ -533,6 +533,13 @@ struct ruleset_report {
 int ruleset_parse(struct ruleset *ruleset, const char *text, size_t size, uint8_t family,
 		  const struct ruleset_report *report);
 
+/*
+ * All of a file ("-": standard input), for the caller to free; no zero byte is behind it. Returns 0
+ * or -errno, reported.
+ */
+int ruleset_read_text(const char *path, char **text, size_t *size,
+		      const struct ruleset_report *report);
+
 /* Read a file ("-": standard input) and parse it; -errno of reading is reported as well. */
 int ruleset_read(struct ruleset *ruleset, const char *path, uint8_t family,
 		 const struct ruleset_report *report);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <net/if_arp.h>
 #include <linux/if_link.h>
-
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,10 +25,15 @@
 
 /* ---- Opening: the maps that outlive a ruleset --------------------------------------- */
 
-struct kept_map {
-	const char *name; /* of its pin */
-	struct bpf_map *map;
-};
+#define KEPT_MAPS 4
+
+static void list_kept(const struct filter_bpf *skeleton, struct bpf_map *maps[KEPT_MAPS])
+{
+	maps[0] = skeleton->maps.stages_xdp;
+	maps[1] = skeleton->maps.stages_tc;
+	maps[2] = skeleton->maps.filtered;
+	maps[3] = skeleton->maps.walks;
+}
 
 static int keep_map(int pins, struct bpf_map *map)
 {
@@ -45,22 +49,22 @@ static int keep_map(int pins, struct bpf_map *map)
 /* Returns 0 or -errno: a map that another version has pinned has another shape. */
 static int keep_maps(struct filter_bpf *skeleton, int pins)
 {
-	struct bpf_map *const maps[] = { skeleton->maps.stages_xdp, skeleton->maps.stages_tc,
-					 skeleton->maps.filtered, skeleton->maps.walks };
+	struct bpf_map *maps[KEPT_MAPS];
 	int err = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(maps) && !err; i++)
+	list_kept(skeleton, maps);
+	for (size_t i = 0; i < KEPT_MAPS && !err; i++)
 		err = keep_map(pins, maps[i]);
 	return err;
 }
 
 static int pin_maps(const struct filter_bpf *skeleton, int pins)
 {
-	const struct bpf_map *const maps[] = { skeleton->maps.stages_xdp, skeleton->maps.stages_tc,
-					       skeleton->maps.filtered, skeleton->maps.walks };
+	struct bpf_map *maps[KEPT_MAPS];
 	int err = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(maps) && !err; i++) {
+	list_kept(skeleton, maps);
+	for (size_t i = 0; i < KEPT_MAPS && !err; i++) {
 		err = pins_put(pins, bpf_map__name(maps[i]), bpf_map__fd(maps[i]));
 		err = err == -EEXIST ? 0 : err;
 	}
