@@ -226,6 +226,15 @@ static void next_pair(struct tuple *tuple)
 		htonl(ntohl(tuple->dst.word[tuple->family == AF_INET6 ? 3 : 0]) - 1);
 }
 
+/* Whose sum and whose exclusive or are the same: the bits of the one are the other's gaps. */
+static void next_mirrored(struct tuple *tuple)
+{
+	const size_t word = tuple->family == AF_INET6 ? 3 : 0;
+
+	next_host(tuple);
+	tuple->dst.word[word] = ~tuple->src.word[word];
+}
+
 static void any_flow(struct tuple *tuple)
 {
 	*tuple = random_tuple(tuple->family == AF_INET6);
@@ -236,6 +245,7 @@ static void test_balance(bool v6)
 	check_balance(v6, "port", next_port);
 	check_balance(v6, "source", next_host);
 	check_balance(v6, "source and destination", next_pair); /* whose sum is the same */
+	check_balance(v6, "source, which the destination mirrors", next_mirrored);
 	check_balance(v6, "kind", any_flow);
 }
 
