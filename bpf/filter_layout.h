@@ -44,7 +44,8 @@ struct filter_block {
 };
 
 /*
- * A row. There are as many parts as the ruleset has blocks (the map's values are that long);
+ * A row. There is a part for each block of the ruleset, and more until they are a power of two (the
+ * map's values are that long), so that a mask keeps the number of a part within the row;
  * a part is the block's number, and in its low byte which of the block's words are not zero.
  */
 struct filter_row {

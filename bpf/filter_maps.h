@@ -12,7 +12,7 @@
 /* Set before loading; the verifier removes what a constant switches off. */
 const volatile __u32 generation = 0;       /* of the ruleset: no two have the same */
 const volatile bool is_ipv6 = false;       /* the family of the ruleset */
-const volatile __u32 parts = 1;            /* of each row */
+const volatile __u32 part_mask = 0;        /* each row has one part more, a power of two */
 const volatile __u32 used_fields = 0;      /* bit N: some rule asks about field N */
 const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
 const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */

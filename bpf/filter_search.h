@@ -177,8 +177,8 @@ static __always_inline __u32 common_words(const struct filter_walk *walk, __u32 
 {
 	__u32 words = (1U << FILTER_BLOCK_WORDS) - 1;
 
-	if (part >= parts)
-		return 0;
+	/* A comparison would do, if old verifiers did not follow it where it cannot hold. */
+	part &= part_mask;
 #pragma unroll
 	for (int field = 0; field < FILTER_FIELDS; field++) {
 		struct filter_row *row;

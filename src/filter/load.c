@@ -103,7 +103,7 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 			break;
 	skeleton->rodata->generation = generation;
 	skeleton->rodata->is_ipv6 = image->family == AF_INET6;
-	skeleton->rodata->parts = image->rows.parts;
+	skeleton->rodata->part_mask = image->rows.parts - 1;
 	skeleton->rodata->used_fields = image->used_fields;
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
 	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];

@@ -102,9 +102,9 @@ int rows_init(struct rows *rows, uint32_t rule_count)
 	uint32_t zero;
 
 	memset(rows, 0, sizeof(*rows));
-	rows->parts = (rule_count + FILTER_BLOCK_RULES - 1) / FILTER_BLOCK_RULES;
-	if (!rows->parts)
-		rows->parts = 1;
+	rows->parts = 1;
+	while (rows->parts * FILTER_BLOCK_RULES < rule_count)
+		rows->parts *= 2;
 	rows->blocks.size = sizeof(struct filter_block);
 	rows->rows.size = row_size(rows->parts);
 	return intern(&rows->blocks, &rows->current[0], &zero);

@@ -23,7 +23,7 @@ struct pool {
 };
 
 struct rows {
-	uint32_t parts;     /* of each row */
+	uint32_t parts;     /* of each row: a power of two */
 	struct pool blocks; /* struct filter_block; number 0 is all zeros */
 	struct pool rows;   /* struct filter_row with its parts */
 	/* The row being made, with the numbers of those blocks that have not changed. */
