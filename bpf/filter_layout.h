@@ -92,7 +92,7 @@ enum filter_verdict {
 	FILTER_DROP,
 };
 
-/* What a rule does, one operation after the other: matches, then the target. */
+/* What a rule does, one operation after the other: matches, then the target. At most 64 kinds. */
 enum filter_op_kind {
 	FILTER_OP_ACCEPT, /* targets: the rule has matched */
 	FILTER_OP_DROP,

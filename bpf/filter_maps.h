@@ -14,6 +14,7 @@ const volatile __u32 generation = 0;       /* of the ruleset: no two have the sa
 const volatile bool is_ipv6 = false;       /* the family of the ruleset */
 const volatile __u32 part_mask = 0;        /* each row has one part more, a power of two */
 const volatile __u32 used_fields = 0;      /* bit N: some rule asks about field N */
+const volatile __u64 used_operations = 0;  /* bit N: some rule has an operation of kind N */
 const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
 const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */
 

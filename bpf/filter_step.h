@@ -6,7 +6,7 @@
 #ifndef BPFW_FILTER_STEP_H
 #define BPFW_FILTER_STEP_H
 
-#include "filter_packet.h"
+#include "filter_match.h"
 #include "filter_search.h"
 
 /* What a step has come to: a verdict (enum filter_verdict), or: */
@@ -87,45 +87,7 @@ static __always_inline int jump(struct filter_walk *walk, __u32 chain)
 	return enter_start(walk, chain) ? STEP_ON : FILTER_DROP;
 }
 
-/* ---- Operations ------------------------------------------------------------------ */
-
-static __always_inline bool within(__u32 value, __u32 low, __u32 high)
-{
-	return value >= low && value <= high;
-}
-
-static __always_inline bool operation_matches(const struct filter_walk *walk,
-					      const struct filter_op *op)
-{
-	switch (op->kind) {
-	case FILTER_OP_TCP_FLAGS:
-		return (walk->tcp_flags & op->a) == op->b;
-	case FILTER_OP_ICMP:
-		return walk->icmp_type == op->a && within(walk->icmp_code, op->b, op->c);
-	case FILTER_OP_LENGTH:
-		return within(walk->length, op->a, op->b);
-	case FILTER_OP_TTL:
-		return within(walk->ttl, op->a, op->b);
-	case FILTER_OP_TOS:
-		return (walk->tos & op->a) == op->b;
-	case FILTER_OP_FRAGMENT:
-		return walk->fragment;
-	case FILTER_OP_SOURCE_MASK:
-		return (walk->source[op->c & 3] & op->a) == op->b;
-	case FILTER_OP_DESTINATION_MASK:
-		return (walk->destination[op->c & 3] & op->a) == op->b;
-	default:
-		return false;
-	}
-}
-
-/* The matches of a transport header do not hold without one, not even when negated. */
-static __always_inline bool match(const struct filter_walk *walk, const struct filter_op *op)
-{
-	if ((op->flags & FILTER_OP_NEEDS_L4) && !walk->has_l4)
-		return false;
-	return operation_matches(walk, op) != !!(op->flags & FILTER_OP_NEGATED);
-}
+/* ---- Targets --------------------------------------------------------------------- */
 
 static __always_inline int take_target(struct filter_walk *walk, const struct filter_op *op)
 {

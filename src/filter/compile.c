@@ -8,10 +8,8 @@
 
 #include "filter/compile.h"
 #include "filter/interval.h"
+#include "filter/operations.h"
 #include "util.h"
-
-/* Operations of one rule at most: a match makes two of them at most, then the target. */
-#define RULE_OPERATIONS (2 * RULESET_MATCHES_MAX + 8)
 
 struct compiler {
 	struct image *image;
@@ -19,14 +17,10 @@ struct compiler {
 	const struct ruleset_report *report;
 	struct event *events; /* of the field in hand */
 	size_t event_count, event_room;
-	uint32_t operation_room;
 };
 
-static int refuse(const struct compiler *compiler, const struct rule *rule, unsigned int column,
-		  int err, const char *format, ...) __attribute__((format(printf, 5, 6)));
-
-static int refuse(const struct compiler *compiler, const struct rule *rule, unsigned int column,
-		  int err, const char *format, ...)
+int rule_refuse(const struct ruleset_report *report, const struct rule *rule, unsigned int column,
+		int err, const char *format, ...)
 {
 	char reason[256], message[512];
 	va_list arguments;
@@ -34,9 +28,9 @@ static int refuse(const struct compiler *compiler, const struct rule *rule, unsi
 	va_start(arguments, format);
 	vsnprintf(reason, sizeof(reason), format, arguments);
 	va_end(arguments);
-	snprintf(message, sizeof(message), "%s:%u:%u: %s", compiler->report->file, rule->line,
-		 column, reason);
-	compiler->report->say(compiler->report->context, false, message);
+	snprintf(message, sizeof(message), "%s:%u:%u: %s", report->file, rule->line, column,
+		 reason);
+	report->say(report->context, false, message);
 	return err;
 }
 
@@ -75,8 +69,8 @@ static struct value open_bits(const struct match_address *address, uint8_t famil
 	return (struct value){ all.high & ~mask.high, all.low & ~mask.low };
 }
 
-/* Is the mask a prefix: are the open bits one row at the end? */
-static bool is_prefix(const struct match_address *address, uint8_t family)
+/* The open bits are one row at the end. */
+bool address_is_prefix(const struct match_address *address, uint8_t family)
 {
 	struct value open = open_bits(address, family), next = value_next(open);
 
@@ -122,7 +116,7 @@ static int address_intervals(struct intervals *set, const struct rule *rule, boo
 	const struct match_address *address = source ? &rule->source : &rule->destination;
 	int err = 0;
 
-	if (address->given && is_prefix(address, family))
+	if (address->given && address_is_prefix(address, family))
 		err = narrow_by_prefix(set, address, family);
 	for (size_t i = 0; i < rule->match_count && !err; i++) {
 		const struct match *match = &rule->matches[i];
@@ -269,9 +263,9 @@ static int collect_events(struct compiler *compiler, enum filter_field field, bo
 
 		err = rule_intervals(&set, rule, field, ruleset->family);
 		if (err)
-			return refuse(compiler, rule, rule->column, err,
-				      "more than %d ranges of addresses or ports in one rule",
-				      INTERVALS_MAX);
+			return rule_refuse(compiler->report, rule, rule->column, err,
+					   "more than %d ranges of addresses or ports in one rule",
+					   INTERVALS_MAX);
 		if (intervals_is_all(&set, maximum))
 			rows_set(&compiler->image->rows, i, true);
 		else {
@@ -476,195 +470,14 @@ static int compile_devices(struct compiler *compiler, const struct filter_interf
 	return err;
 }
 
-/* ---- Operations ------------------------------------------------------------------------ */
-
-static void add_operation(struct image *image, struct filter_op op)
-{
-	image->operations[image->operation_count++] = op;
-}
-
-static int compile_tcp(struct image *image, const struct match_tcp *tcp)
-{
-	image->drops_bad_tcp = true;
-	/* Without flags it is an operation that says no more than that the header is there. */
-	add_operation(image, (struct filter_op){
-				     .kind = FILTER_OP_TCP_FLAGS,
-				     .flags = FILTER_OP_NEEDS_L4 |
-					      (tcp->flags_invert ? FILTER_OP_NEGATED : 0),
-				     .a = tcp->flags_given ? tcp->flags_mask : 0,
-				     .b = tcp->flags_given ? tcp->flags : 0,
-			     });
-	return tcp->option_given ? -EOPNOTSUPP : 0;
-}
-
-static void compile_icmp(struct image *image, const struct match_icmp *icmp)
-{
-	if (icmp->type == 255) {
-		add_operation(image, (struct filter_op){
-					     .kind = FILTER_OP_TCP_FLAGS,
-					     .flags = FILTER_OP_NEEDS_L4 |
-						      (icmp->invert ? FILTER_OP_NEGATED : 0) });
-		return;
-	}
-	add_operation(image,
-		      (struct filter_op){
-			      .kind = FILTER_OP_ICMP,
-			      .flags = FILTER_OP_NEEDS_L4 | (icmp->invert ? FILTER_OP_NEGATED : 0),
-			      .a = icmp->type,
-			      .b = icmp->code_low,
-			      .c = icmp->code_high,
-		      });
-}
-
-static void compile_ttl(struct image *image, const struct match_ttl *ttl)
-{
-	struct filter_op op = { .kind = FILTER_OP_TTL, .a = ttl->value, .b = ttl->value };
-
-	if (ttl->mode == TTL_NOT_EQUAL)
-		op.flags = FILTER_OP_NEGATED;
-	if (ttl->mode == TTL_LESS || ttl->mode == TTL_GREATER) {
-		/* ttl < value is not (value <= ttl); none is greater than 255 */
-		op.b = 255;
-		op.a = ttl->mode == TTL_LESS ? ttl->value : ttl->value + 1u;
-		op.flags = ttl->mode == TTL_LESS ? FILTER_OP_NEGATED : 0;
-	}
-	add_operation(image, op);
-}
-
-static void compile_masked(struct image *image, enum filter_op_kind kind, uint32_t mask,
-			   uint32_t value, bool invert)
-{
-	add_operation(image, (struct filter_op){ .kind = (uint8_t)kind,
-						 .flags = invert ? FILTER_OP_NEGATED : 0,
-						 .a = mask,
-						 .b = value });
-}
-
-/* Returns 0 or -EOPNOTSUPP. */
-static int compile_match(struct image *image, const struct match *match)
-{
-	switch (match->kind) {
-	case MATCH_TCP:
-		return compile_tcp(image, &match->tcp);
-	case MATCH_UDP:
-	case MATCH_SCTP:
-		add_operation(image, (struct filter_op){ .kind = FILTER_OP_TCP_FLAGS,
-							 .flags = FILTER_OP_NEEDS_L4 });
-		return 0;
-	case MATCH_MULTIPORT:
-		return match->multiport.of == MULTIPORT_EITHER ? -EOPNOTSUPP : 0;
-	case MATCH_ICMP:
-	case MATCH_ICMPV6:
-		compile_icmp(image, &match->icmp);
-		return 0;
-	case MATCH_LENGTH:
-		add_operation(image, (struct filter_op){
-					     .kind = FILTER_OP_LENGTH,
-					     .flags = match->range.invert ? FILTER_OP_NEGATED : 0,
-					     .a = match->range.low,
-					     .b = match->range.high });
-		return 0;
-	case MATCH_TTL:
-	case MATCH_HL:
-		compile_ttl(image, &match->ttl);
-		return 0;
-	case MATCH_TOS:
-		compile_masked(image, FILTER_OP_TOS, match->tos.mask, match->tos.value,
-			       match->tos.invert);
-		return 0;
-	case MATCH_DSCP:
-		compile_masked(image, FILTER_OP_TOS, 0xfc, (uint32_t)match->dscp.value << 2,
-			       match->dscp.invert);
-		return 0;
-	case MATCH_IPRANGE:
-	case MATCH_COMMENT:
-		return 0;
-	default:
-		return -EOPNOTSUPP;
-	}
-}
-
-/* Masks that are no prefixes. An IPv6 address is four words, each an operation of its own. */
-static int compile_mask(struct compiler *compiler, const struct rule *rule,
-			const struct match_address *address, enum filter_op_kind kind)
-{
-	const uint8_t family = compiler->ruleset->family;
-
-	if (!address->given || is_prefix(address, family))
-		return 0;
-	if (family == AF_INET6 && address->invert)
-		return refuse(compiler, rule, address->column, -EOPNOTSUPP,
-			      "an inverted IPv6 mask that is no prefix is not supported");
-	for (uint32_t word = 0; word < (family == AF_INET ? 1 : 4); word++)
-		add_operation(compiler->image,
-			      (struct filter_op){ .kind = (uint8_t)kind,
-						  .flags = address->invert ? FILTER_OP_NEGATED : 0,
-						  .a = address->mask.words[word],
-						  .b = address->value.words[word],
-						  .c = word });
-	return 0;
-}
-
-static int compile_target(struct compiler *compiler, const struct rule *rule)
-{
-	static const uint8_t kinds[TARGET_KINDS] = {
-		[TARGET_NONE] = FILTER_OP_CONTINUE, [TARGET_ACCEPT] = FILTER_OP_ACCEPT,
-		[TARGET_DROP] = FILTER_OP_DROP,     [TARGET_RETURN] = FILTER_OP_RETURN,
-		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
-	};
-	struct filter_op op = { 0 };
-
-	if (rule->target.kind > TARGET_GOTO)
-		return refuse(compiler, rule, rule->target.column, -EOPNOTSUPP,
-			      "target '%s' is not supported", target_name(rule->target.kind));
-	op.kind = kinds[rule->target.kind];
-	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
-		op.a = rule->target.chain;
-	add_operation(compiler->image, op);
-	return 0;
-}
-
-static int compile_rule(struct compiler *compiler, const struct rule *rule)
-{
-	int err = compile_mask(compiler, rule, &rule->source, FILTER_OP_SOURCE_MASK);
-
-	if (!err)
-		err = compile_mask(compiler, rule, &rule->destination, FILTER_OP_DESTINATION_MASK);
-	if (!err && rule->fragment.given)
-		add_operation(compiler->image,
-			      (struct filter_op){
-				      .kind = FILTER_OP_FRAGMENT,
-				      .flags = rule->fragment.invert ? FILTER_OP_NEGATED : 0 });
-	for (size_t i = 0; i < rule->match_count && !err; i++) {
-		const struct match *match = &rule->matches[i];
-
-		err = compile_match(compiler->image, match);
-		if (err)
-			return refuse(compiler, rule, match->column, err,
-				      "match '%s' is not supported in this form",
-				      match_name(match->kind));
-	}
-	return err ? err : compile_target(compiler, rule);
-}
-
 static int compile_rules(struct compiler *compiler)
 {
 	struct image *image = compiler->image;
 	int err = 0;
 
 	for (uint32_t i = 0; i < image->rule_count && !err; i++) {
-		if (image->operation_count + RULE_OPERATIONS > compiler->operation_room) {
-			uint32_t room = compiler->operation_room * 2 + RULE_OPERATIONS;
-			struct filter_op *operations =
-				reallocarray(image->operations, room, sizeof(*operations));
-
-			if (!operations)
-				return -ENOMEM;
-			image->operations = operations;
-			compiler->operation_room = room;
-		}
 		image->rules[i] = image->operation_count;
-		err = compile_rule(compiler, &compiler->ruleset->rules[i]);
+		err = operations_add(image, &compiler->ruleset->rules[i], compiler->report);
 	}
 	return err;
 }
@@ -690,9 +503,10 @@ static int check_depth(const struct compiler *compiler)
 
 	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++)
 		if (ruleset->chains[i].depth > FILTER_DEPTH)
-			return refuse(compiler, &ruleset->rules[ruleset->chains[i].first], 1,
-				      -E2BIG, "chain '%s': chains are called more than %d deep",
-				      ruleset->chains[i].name, FILTER_DEPTH);
+			return rule_refuse(compiler->report,
+					   &ruleset->rules[ruleset->chains[i].first], 1, -E2BIG,
+					   "chain '%s': chains are called more than %d deep",
+					   ruleset->chains[i].name, FILTER_DEPTH);
 	return 0;
 }
 
@@ -736,8 +550,8 @@ int image_compile(struct image *image, const struct ruleset *ruleset,
 
 	memset(image, 0, sizeof(*image));
 	if (ruleset->rule_count > FILTER_RULES_MAX)
-		return refuse(&compiler, &ruleset->rules[(size_t)FILTER_RULES_MAX], 1, -E2BIG,
-			      "more than %d rules", FILTER_RULES_MAX);
+		return rule_refuse(report, &ruleset->rules[(size_t)FILTER_RULES_MAX], 1, -E2BIG,
+				   "more than %d rules", FILTER_RULES_MAX);
 	err = compile(&compiler, interfaces, interface_count);
 	free(compiler.events);
 	if (err)

@@ -40,6 +40,7 @@ struct image {
 	uint32_t *rules;
 	struct filter_op *operations;
 	uint32_t chain_count, rule_count, operation_count;
+	uint32_t operation_room;
 	uint32_t counter_count; /* rules, then the policies of the built-in chains */
 	struct address_ranges source, destination;
 	uint32_t *source_ports, *destination_ports, *protocols; /* NULL: nobody asks */
@@ -55,5 +56,12 @@ int image_compile(struct image *image, const struct ruleset *ruleset,
 		  const struct filter_interface *interfaces, size_t interface_count,
 		  const struct ruleset_report *report);
 void image_free(struct image *image);
+
+/* Is the mask of an address a prefix's? */
+bool address_is_prefix(const struct match_address *address, uint8_t family);
+
+/* Say why a rule is refused, with the place in the text. Returns err. */
+int rule_refuse(const struct ruleset_report *report, const struct rule *rule, unsigned int column,
+		int err, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif /* BPFW_FILTER_COMPILE_H */

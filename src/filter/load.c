@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "filter/load.h"
+#include "filter/operations.h"
 
 /* ---- A ruleset's maps ------------------------------------------------------------------ */
 
@@ -105,6 +106,7 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	skeleton->rodata->is_ipv6 = image->family == AF_INET6;
 	skeleton->rodata->part_mask = image->rows.parts - 1;
 	skeleton->rodata->used_fields = image->used_fields;
+	skeleton->rodata->used_operations = operations_used(image);
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
 	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];
 	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "filter/operations.h"
+
+/* Operations of one rule at most: a match makes two of them at most, then the target. */
+#define RULE_OPERATIONS (2 * RULESET_MATCHES_MAX + 8)
+
+static void add_operation(struct image *image, struct filter_op op)
+{
+	image->operations[image->operation_count++] = op;
+}
+
+static int compile_tcp(struct image *image, const struct match_tcp *tcp)
+{
+	image->drops_bad_tcp = true;
+	/* Without flags it is an operation that says no more than that the header is there. */
+	add_operation(image, (struct filter_op){
+				     .kind = FILTER_OP_TCP_FLAGS,
+				     .flags = FILTER_OP_NEEDS_L4 |
+					      (tcp->flags_invert ? FILTER_OP_NEGATED : 0),
+				     .a = tcp->flags_given ? tcp->flags_mask : 0,
+				     .b = tcp->flags_given ? tcp->flags : 0,
+			     });
+	return tcp->option_given ? -EOPNOTSUPP : 0;
+}
+
+static void compile_icmp(struct image *image, const struct match_icmp *icmp)
+{
+	if (icmp->type == 255) {
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_TCP_FLAGS,
+					     .flags = FILTER_OP_NEEDS_L4 |
+						      (icmp->invert ? FILTER_OP_NEGATED : 0) });
+		return;
+	}
+	add_operation(image,
+		      (struct filter_op){
+			      .kind = FILTER_OP_ICMP,
+			      .flags = FILTER_OP_NEEDS_L4 | (icmp->invert ? FILTER_OP_NEGATED : 0),
+			      .a = icmp->type,
+			      .b = icmp->code_low,
+			      .c = icmp->code_high,
+		      });
+}
+
+static void compile_ttl(struct image *image, const struct match_ttl *ttl)
+{
+	struct filter_op op = { .kind = FILTER_OP_TTL, .a = ttl->value, .b = ttl->value };
+
+	if (ttl->mode == TTL_NOT_EQUAL)
+		op.flags = FILTER_OP_NEGATED;
+	if (ttl->mode == TTL_LESS || ttl->mode == TTL_GREATER) {
+		/* ttl < value is not (value <= ttl); none is greater than 255 */
+		op.b = 255;
+		op.a = ttl->mode == TTL_LESS ? ttl->value : ttl->value + 1u;
+		op.flags = ttl->mode == TTL_LESS ? FILTER_OP_NEGATED : 0;
+	}
+	add_operation(image, op);
+}
+
+static void compile_masked(struct image *image, enum filter_op_kind kind, uint32_t mask,
+			   uint32_t value, bool invert)
+{
+	add_operation(image, (struct filter_op){ .kind = (uint8_t)kind,
+						 .flags = invert ? FILTER_OP_NEGATED : 0,
+						 .a = mask,
+						 .b = value });
+}
+
+/* Returns 0 or -EOPNOTSUPP. */
+static int compile_match(struct image *image, const struct match *match)
+{
+	switch (match->kind) {
+	case MATCH_TCP:
+		return compile_tcp(image, &match->tcp);
+	case MATCH_UDP:
+	case MATCH_SCTP:
+		add_operation(image, (struct filter_op){ .kind = FILTER_OP_TCP_FLAGS,
+							 .flags = FILTER_OP_NEEDS_L4 });
+		return 0;
+	case MATCH_MULTIPORT:
+		return match->multiport.of == MULTIPORT_EITHER ? -EOPNOTSUPP : 0;
+	case MATCH_ICMP:
+	case MATCH_ICMPV6:
+		compile_icmp(image, &match->icmp);
+		return 0;
+	case MATCH_LENGTH:
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_LENGTH,
+					     .flags = match->range.invert ? FILTER_OP_NEGATED : 0,
+					     .a = match->range.low,
+					     .b = match->range.high });
+		return 0;
+	case MATCH_TTL:
+	case MATCH_HL:
+		compile_ttl(image, &match->ttl);
+		return 0;
+	case MATCH_TOS:
+		compile_masked(image, FILTER_OP_TOS, match->tos.mask, match->tos.value,
+			       match->tos.invert);
+		return 0;
+	case MATCH_DSCP:
+		compile_masked(image, FILTER_OP_TOS, 0xfc, (uint32_t)match->dscp.value << 2,
+			       match->dscp.invert);
+		return 0;
+	case MATCH_IPRANGE:
+	case MATCH_COMMENT:
+		return 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+/* Masks that are no prefixes. An IPv6 address is four words, each an operation of its own. */
+static int compile_mask(struct image *image, const struct rule *rule,
+			const struct match_address *address, enum filter_op_kind kind,
+			const struct ruleset_report *report)
+{
+	const uint8_t family = image->family;
+
+	if (!address->given || address_is_prefix(address, family))
+		return 0;
+	if (family == AF_INET6 && address->invert)
+		return rule_refuse(report, rule, address->column, -EOPNOTSUPP,
+				   "an inverted IPv6 mask that is no prefix is not supported");
+	for (uint32_t word = 0; word < (family == AF_INET ? 1 : 4); word++)
+		add_operation(image,
+			      (struct filter_op){ .kind = (uint8_t)kind,
+						  .flags = address->invert ? FILTER_OP_NEGATED : 0,
+						  .a = address->mask.words[word],
+						  .b = address->value.words[word],
+						  .c = word });
+	return 0;
+}
+
+static int compile_target(struct image *image, const struct rule *rule,
+			  const struct ruleset_report *report)
+{
+	static const uint8_t kinds[TARGET_KINDS] = {
+		[TARGET_NONE] = FILTER_OP_CONTINUE, [TARGET_ACCEPT] = FILTER_OP_ACCEPT,
+		[TARGET_DROP] = FILTER_OP_DROP,     [TARGET_RETURN] = FILTER_OP_RETURN,
+		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
+	};
+	struct filter_op op = { 0 };
+
+	if (rule->target.kind > TARGET_GOTO)
+		return rule_refuse(report, rule, rule->target.column, -EOPNOTSUPP,
+				   "target '%s' is not supported", target_name(rule->target.kind));
+	op.kind = kinds[rule->target.kind];
+	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
+		op.a = rule->target.chain;
+	add_operation(image, op);
+	return 0;
+}
+
+static int compile_rule(struct image *image, const struct rule *rule,
+			const struct ruleset_report *report)
+{
+	int err = compile_mask(image, rule, &rule->source, FILTER_OP_SOURCE_MASK, report);
+
+	if (!err)
+		err = compile_mask(image, rule, &rule->destination, FILTER_OP_DESTINATION_MASK,
+				   report);
+	if (!err && rule->fragment.given)
+		add_operation(image, (struct filter_op){ .kind = FILTER_OP_FRAGMENT,
+							 .flags = rule->fragment.invert ?
+									  FILTER_OP_NEGATED :
+									  0 });
+	for (size_t i = 0; i < rule->match_count && !err; i++) {
+		const struct match *match = &rule->matches[i];
+
+		err = compile_match(image, match);
+		if (err)
+			return rule_refuse(report, rule, match->column, err,
+					   "match '%s' is not supported in this form",
+					   match_name(match->kind));
+	}
+	return err ? err : compile_target(image, rule, report);
+}
+
+static int make_room(struct image *image)
+{
+	const uint32_t room = image->operation_room * 2 + RULE_OPERATIONS;
+	struct filter_op *operations;
+
+	if (image->operation_count + RULE_OPERATIONS <= image->operation_room)
+		return 0;
+	operations = reallocarray(image->operations, room, sizeof(*operations));
+	if (!operations)
+		return -ENOMEM;
+	image->operations = operations;
+	image->operation_room = room;
+	return 0;
+}
+
+int operations_add(struct image *image, const struct rule *rule,
+		   const struct ruleset_report *report)
+{
+	int err = make_room(image);
+
+	return err ? err : compile_rule(image, rule, report);
+}
+
+uint64_t operations_used(const struct image *image)
+{
+	uint64_t used = 0;
+
+	for (uint32_t i = 0; i < image->operation_count; i++)
+		used |= UINT64_C(1) << image->operations[i].kind;
+	return used;
+}
