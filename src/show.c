@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "instance.h"
+#include "json.h"
 #include "link.h"
 #include "log.h"
 #include "plan.h"
@@ -57,31 +58,6 @@ static const char *verdict_text(uint8_t verdict)
 static const char *protocol_text(const struct tuple *tuple)
 {
 	return tuple->protocol == IPPROTO_TCP ? "tcp" : "udp";
-}
-
-/* ---- JSON ------------------------------------------------------------------- */
-
-/* Names of interfaces may hold almost anything. */
-static void print_string(const char *text)
-{
-	putchar('"');
-	for (; *text; text++) {
-		if ((unsigned char)*text < ' ')
-			printf("\\u%04x", *text);
-		else
-			printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
-	}
-	putchar('"');
-}
-
-/* A member whose value is a text, or null. */
-static void print_member(const char *name, const char *text)
-{
-	printf("\"%s\":", name);
-	if (text)
-		print_string(text);
-	else
-		printf("null");
 }
 
 /* ---- The link layer of a flow ----------------------------------------------- */
@@ -168,10 +144,10 @@ static void print_json_row(const struct row *row, uint64_t idle, bool first)
 	printf("%s\n  {\"family\":\"%s\",\"protocol\":\"%s\",\"direction\":\"%s\",",
 	       first ? "" : ",", in->family == AF_INET ? "ipv4" : "ipv6", protocol_text(in),
 	       row->action.flags & FLOW_REPLY ? "reply" : "original");
-	print_member("ingress", interface_text(ingress.port, name));
+	json_member(stdout, "ingress", interface_text(ingress.port, name));
 	print_json_wire("ingress", &ingress);
 	putchar(',');
-	print_member("egress", interface_text(egress.port, name));
+	json_member(stdout, "egress", interface_text(egress.port, name));
 	print_json_wire("egress", &egress);
 	printf(",\"src\":\"%s\",\"dst\":\"%s\",\"sport\":%u,\"dport\":%u,"
 	       "\"nat_src\":\"%s\",\"nat_dst\":\"%s\",\"nat_sport\":%u,\"nat_dport\":%u,"
@@ -439,21 +415,21 @@ static const char *path_text(const struct bpfw_plan_row *row, char text[PATH_TEX
 static void print_json_plan_row(const struct bpfw_plan_row *row, bool first)
 {
 	printf("%s\n  {", first ? "" : ",");
-	print_member("interface", row->interface);
+	json_member(stdout, "interface", row->interface);
 	printf(",\"path\":[");
 	for (size_t i = 0; i < row->depth && i < PLAN_DEPTH; i++) {
 		if (i)
 			putchar(',');
-		print_string(row->path[i]);
+		json_string(stdout, row->path[i]);
 	}
 	printf("],");
-	print_member("port", row->port && row->depth ? row->path[row->depth - 1] : NULL);
+	json_member(stdout, "port", row->port && row->depth ? row->path[row->depth - 1] : NULL);
 	putchar(',');
-	print_member("hook", plan_hook_name(row->hook));
+	json_member(stdout, "hook", plan_hook_name(row->hook));
 	putchar(',');
-	print_member("mode", plan_mode_name(row->mode));
+	json_member(stdout, "mode", plan_mode_name(row->mode));
 	putchar(',');
-	print_member("note", row->note);
+	json_member(stdout, "note", row->note);
 	putchar('}');
 }
 
