@@ -35,6 +35,7 @@ const volatile __u32 flood;     /* that many frames of a flood between two of th
 const volatile __u8 stack_mark; /* answer: TOS of what the stack forwarded */
 const volatile bool mixed;      /* frames of several lengths, in turn */
 const volatile __u16 frame_lens[MIX_FRAMES];
+const volatile __u32 port_bits = PORT_BITS; /* of a flow's number that make its source port */
 
 /* The loader runs the generator on one CPU, so this needs no atomics. */
 __u32 slot;       /* of the flow whose turn it is */
@@ -161,8 +162,8 @@ static __always_inline void write_flow(const struct layout *at, __u16 *word)
 	} else {
 		__u32 number = next_flow();
 
-		udp[UDP_SOURCE] = bpf_htons(first_port + (number & ((1 << PORT_BITS) - 1)));
-		word[at->dest] = bpf_htons(bpf_ntohs(word[at->dest]) + (number >> PORT_BITS));
+		udp[UDP_SOURCE] = bpf_htons(first_port + (number & ((1U << port_bits) - 1)));
+		word[at->dest] = bpf_htons(bpf_ntohs(word[at->dest]) + (number >> port_bits));
 	}
 }
 
@@ -273,6 +274,13 @@ static __always_inline int count_frame(struct xdp_md *ctx, const struct layout *
 		count->corrupt++;
 	else
 		count->delivered++;
+	return XDP_DROP;
+}
+
+/* The least that can be done about a frame. */
+SEC("xdp")
+int drop(struct xdp_md *ctx __attribute__((unused)))
+{
 	return XDP_DROP;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Loader of the benchmark's traffic: "gen send" generates frames, "gen sink" counts them, "gen
- * answer" sends them back. Results are one JSON object a line on standard output.
+ * answer" sends them back, "gen drop" drops them. Results are one JSON object a line on standard
+ * output.
  */
 #include <bpf/bpf.h>
 #include <getopt.h>
@@ -53,22 +54,25 @@ struct options {
 	unsigned int lifetime;
 	unsigned int flood;
 	bool imix;
+	bool hosts;
 };
 
 static const char usage[] =
 	"usage: gen send --dev NAME --dmac MAC --smac MAC --src ADDRESS --dst ADDRESS\n"
 	"                --sport PORT --dport PORT --flows N (--frames N | --seconds N)\n"
-	"                [--rate N] [--lifetime N] [--flood N] [--ttl N] [--imix]\n"
+	"                [--rate N] [--lifetime N] [--flood N] [--ttl N] [--imix] [--hosts]\n"
 	"       gen sink --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --dport PORT [--ttl N]\n"
 	"       gen answer --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --sport PORT --dport PORT\n"
 	"                  --flows N [--mark TOS]\n"
+	"       gen drop --dev NAME\n"
 	"send: UDP frames of N flows in turn (32768 source ports from PORT on, then the next\n"
 	"      destination) out of a device, at a rate; each flow makes place for a new one after\n"
 	"      so many frames; between two frames so many of a flood from random sources. Frames\n"
 	"      are as short as can be: 60 bytes, 62 of IPv6; or --imix: 7 of 64, 4 of 594, 1 of 1518\n"
-	"      with the FCS\n"
+	"      with the FCS; with --hosts each flow has a destination of its own\n"
 	"sink: count and drop them; prints the counts for every line on stdin, ends with it\n"
-	"answer: send them back; prints the same way, and how long flows had the TOS of the stack\n";
+	"answer: send them back; prints the same way, and how long flows had the TOS of the stack\n"
+	"drop: drop every frame that comes in, unseen\n";
 
 static _Noreturn void bad_usage(void)
 {
@@ -127,6 +131,9 @@ static void parse_option(int opt, const char *text, struct options *opts)
 	case 'x':
 		opts->imix = true;
 		break;
+	case 'H':
+		opts->hosts = true;
+		break;
 	case 'h':
 		fputs(usage, stdout);
 		exit(0);
@@ -154,6 +161,7 @@ static void parse_options(int argc, char **argv, struct options *opts)
 		{ "flood", required_argument, NULL, 'F' },
 		{ "mark", required_argument, NULL, 'k' },
 		{ "imix", no_argument, NULL, 'x' },
+		{ "hosts", no_argument, NULL, 'H' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -161,8 +169,16 @@ static void parse_options(int argc, char **argv, struct options *opts)
 
 	while ((opt = getopt_long(argc, argv, "", longopts, NULL)) != -1)
 		parse_option(opt, optarg, opts);
-	if (!opts->ifindex || !opts->src.family || opts->src.family != opts->dst.family ||
-	    !opts->dport)
+	if (!opts->ifindex)
+		bad_usage();
+}
+
+static void need_flow(const struct options *opts)
+{
+	unsigned int ports = opts->hosts ? 1 : 1 << PORT_BITS;
+
+	if (!opts->src.family || opts->src.family != opts->dst.family || !opts->dport ||
+	    opts->sport + (opts->flows < ports ? opts->flows : ports) > 65536)
 		bad_usage();
 }
 
@@ -292,6 +308,7 @@ static struct gen_bpf *load(const struct options *opts, const struct frame *fram
 	skel->rodata->lifetime = opts->lifetime;
 	skel->rodata->flood = opts->flood;
 	skel->rodata->stack_mark = opts->mark;
+	skel->rodata->port_bits = opts->hosts ? 0 : PORT_BITS;
 	bpf_map__set_max_entries(skel->maps.times, opts->flows);
 	bpf_object__for_each_program(prog, skel->obj)
 		bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), name));
@@ -582,8 +599,9 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		bad_usage();
 	parse_options(argc - 1, argv + 1, &opts);
-	if (opts.sport + (opts.flows < 1 << PORT_BITS ? opts.flows : 1 << PORT_BITS) > 65536)
-		bad_usage();
+	if (!strcmp(argv[1], "drop"))
+		return attach(&opts, "drop", print_counts);
+	need_flow(&opts);
 	if (!strcmp(argv[1], "send"))
 		return send_frames(&opts);
 	if (!strcmp(argv[1], "sink"))

@@ -92,6 +92,16 @@ def scale(table):
                      "flows", "million packets a second", series) if series else None
 
 
+def filter_cost(table):
+    series = [Line(system, points(table, "filter", f"drop-random/{system}/", "cost"), index)
+              for system, index in (("bpfw-xdp", 1), ("bpfw-tc", 2), ("nft-set", 3),
+                                    ("iptables-legacy", 0), ("iptables-nft", 4))]
+    series = [one for one in series if len(one.points) > 1]
+    return svg.lines("Cost of a drop, rules hit at random", note(table, "filter"), "rules",
+                     "nanoseconds a packet, less the generator's", series,
+                     logarithmic=True) if series else None
+
+
 def set_ups(table):
     series = [Line(name, points(table, "change", "udp/xdp/", figure), index)
               for name, figure, index in (("p99", "p99_ms", 1), ("p50", "p50_ms", 2))]
@@ -126,5 +136,5 @@ def all_charts(table):
     """(name, SVG) of every chart there are figures for."""
     charts = [*costs(table), ("tcp", tcp(table)), ("peers", peers(table)),
               ("scale", scale(table)), ("set-ups", set_ups(table)), ("daemon", daemon(table)),
-              ("stages", stages(table))]
+              ("stages", stages(table)), ("filter", filter_cost(table))]
     return [(name, image) for name, image in charts if image]

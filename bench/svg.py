@@ -162,14 +162,16 @@ def bar(row, y, scale, least):
     yield text(WIDTH - VALUE + 12, middle + 4, row.text)
 
 
-def lines(title, note, x_title, y_title, series):
-    """Rates over counts, which grow by powers of ten."""
+def lines(title, note, x_title, y_title, series, logarithmic=False):
+    """Rates over counts, which grow by powers of ten, and maybe so do the rates."""
     points = [point for one in series for point in one.points]
     height, top, left, right = 390, TOP + 20, 60, WIDTH - VALUE
     xs = sorted({point[0] for point in points})
-    marks = ticks(max(value for point in points for value in (point[1], point[3] or 0)))
+    most = max(value for point in points for value in (point[1], point[3] or 0))
+    least = min(value for point in points for value in point[1:] if value is not None)
+    marks = decades(least, most) if logarithmic else ticks(most)
     across = Scale(xs[0], xs[-1], left, right, True)
-    up = Scale(marks[0], marks[-1], height - BOTTOM - 16, top)
+    up = Scale(marks[0], marks[-1], height - BOTTOM - 16, top, logarithmic)
     parts = [text(0, top - 16, y_title, "note")]
     for mark in marks:
         parts.append(line(left, up(mark), right, up(mark), "grid"))

@@ -13,6 +13,8 @@ TCP_CASES = ("tcp-kernel-masq", "tcp-bpfw-tc", "tcp-redirect-tc", "tcp-mtu-kerne
              "tcp-mtu-bpfw-tc", "tcp-mtu-redirect-tc", "tcp-mtu-bpfw-xdp",
              "tcp-mtu-kernel-masq-nogro", "tcp-mtu-bpfw-tc-nogro")
 SCALE_CASES = ("kernel-masq", "bpfw-tc", "bpfw-xdp", "redirect")
+FILTER_SYSTEMS = ("bpfw-xdp", "bpfw-tc", "nft-set", "iptables-legacy", "iptables-nft")
+FILTER_PLACES = ("first", "last", "random")
 STAGES = ("entry", "parse", "lookup", "check", "egress", "link", "account", "rewrite")
 
 
@@ -75,6 +77,14 @@ TARGETS = (
            ("change", "table/xdp", "first_s"), False, 1, "{:.2f} s"),
     Target("kernel memory per offloaded direction, IPv4",
            ("scale", "bpfw-xdp/100000", "table_bytes"), False, 256, "{:.0f} bytes"),
+    Target("filter at XDP, 10,000 rules / 1 rule, cost of a drop, rules hit at random",
+           ("filter", "drop-random/bpfw-xdp/10000", "of-one"), False, 1.5),
+    Target("iptables / filter at XDP, 1 rule, cost of a drop",
+           ("filter", "drop-random/bpfw-xdp/1", "times-cheaper"), True, 5, "{:.1f}"),
+    Target("iptables / filter at XDP, 1,000 rules hit at random, cost of a drop",
+           ("filter", "drop-random/bpfw-xdp/1000", "times-cheaper"), True, 50, "{:.1f}"),
+    Target("filter: load of 10,000 rules",
+           ("filter", "load/bpfw-xdp/10000", "time"), False, 2, "{:.2f} s"),
 )
 
 
@@ -237,6 +247,39 @@ LATENCY = (("offloading", "first UDP reply -> fast path"),
            ("neighbour_change", "neighbour change -> new MAC"))
 
 
+def filter_sizes(table):
+    return sorted({int(case[-1]) for case in parts(table, "filter") if case[-1].isdigit()})
+
+
+def filter_costs(table, kind):
+    """By place of the rule that is hit; a ruleset of one has but one."""
+    sizes = filter_sizes(table)
+    rows = [["rule, system"] + [f"{size:,}" for size in sizes] + ["most / 1", "iptables / it"]]
+    for place in FILTER_PLACES:
+        for system in FILTER_SYSTEMS:
+            case = f"{kind}-{place}/{system}"
+            costs = [table.get("filter", f"{case}/{size}", "cost") for size in sizes]
+            if any(costs):
+                most = f"{case}/{sizes[-1]}"
+                rows.append([f"{place}, {system}"] + [cell(cost, "{:.0f}") for cost in costs]
+                            + [cell(table.get("filter", most, "of-one")),
+                               cell(table.get("filter", most, "times-cheaper"), "{:,.1f}")])
+    return rows
+
+
+def filter_loads(table):
+    sizes = filter_sizes(table)
+    rows = [["load, ms; kernel memory, KB"] + [f"{size:,}" for size in sizes]]
+    for system in FILTER_SYSTEMS:
+        keys = [("filter", f"load/{system}/{size}") for size in sizes]
+        if any(table.get(*key, "time") for key in keys):
+            rows.append([system] + [
+                f"{cell(table.get(*key, 'time'), '{:.0f}', 1e3)}; "
+                f"{cell(table.get(*key, 'memory'), '{:,.0f}', 1 / 1024, spread=False)}"
+                for key in keys])
+    return rows
+
+
 def latency(table):
     rows = [["change", "hook", "median, ms", "p99", "max"]]
     for case, title in LATENCY:
@@ -291,9 +334,12 @@ TABLES = {
     "cost-rules": lambda table: cost_rows(table, "rules", RULES_CASES, "kernel-masq-100"),
     "tcp": tcp, "peers": peers, "stages": stages, "scale": scale, "memory": memory,
     "set-ups": set_ups, "changes": changes, "daemon": daemon, "latency": latency,
+    "filter-drop": lambda table: filter_costs(table, "drop"),
+    "filter-accept": lambda table: filter_costs(table, "accept"), "filter-load": filter_loads,
     "follow": follow, "cpus": lambda table: anything(table, "cpus"),
 }
 SOURCES = {"targets": (None,), "tcp": ("run", "tcp"), "stages": ("program",),
+           **{f"filter-{name}": ("filter",) for name in ("drop", "accept", "load")},
            "memory": ("scale",), "set-ups": ("change", "udp"), "changes": ("change", "table"),
            **{name: ("run", name.removeprefix("cost-"))
               for name in TABLES if name.startswith("cost-")}}

@@ -32,7 +32,7 @@ def samples(middle):
 def write_everything(directory, value=None):
     """Figures of every chart and table; each target's is just met, or value times that."""
     figures = {name: results.Figures(name) for name in
-               ("run", "scale", "change", "daemon", "peers", "program")}
+               ("run", "scale", "change", "daemon", "peers", "program", "filter")}
     for target in tables.TARGETS:
         bench, case, figure = target.key
         figures[bench].put(case, figure, "unit", target.aim * (value or 1))
@@ -47,6 +47,9 @@ def write_everything(directory, value=None):
     for case in tables.SCALE_CASES:
         for flows in (64, 1000, 1000000):
             figures["scale"].add(f"{case}/{flows}", "rate", "packets/s", samples(3e6))
+    for system in tables.FILTER_SYSTEMS:
+        for rules in (1, 100, 10000):
+            figures["filter"].add(f"drop-random/{system}/{rules}", "cost", "ns", samples(9 * rules))
     for rate in (1000, 40000):
         for percentile in ("p50_ms", "p99_ms"):
             figures["change"].put(f"udp/xdp/{rate}", percentile, "ms", 2)
@@ -58,7 +61,7 @@ def write_everything(directory, value=None):
 
 def test_charts(report, directory):
     charts = plots.all_charts(results.read_directory(directory))
-    report.result(len(charts) == 11, f"a chart of each kind: {len(charts)}")
+    report.result(len(charts) == 12, f"a chart of each kind: {len(charts)}")
     again = plots.all_charts(results.read_directory(directory))
     report.result(charts == again, "the same figures make the same charts")
     for name, image in charts:
@@ -98,7 +101,7 @@ def test_targets(report, directory):
     report.result({target.met(table) for target in tables.TARGETS} == {None}
                   and all("not measured" in row for row in tables.targets(table)[1:]),
                   "without figures nothing is said of a target")
-    report.result(len(tables.TARGETS) == 15, "all targets are there")
+    report.result(len(tables.TARGETS) == 19, "all targets are there")
 
 
 def refuses(directory, text):
