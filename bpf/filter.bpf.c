@@ -38,6 +38,7 @@ static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgo
 	__be16 type;
 	__u32 l3 = 0;
 
+	use_whole_stack();
 	if (!walk)
 		return frame_drop(frame);
 	frame_load(frame);
@@ -94,6 +95,7 @@ int entry_tc_out(struct __sk_buff *ctx)
 SEC("xdp")
 int pass_xdp(struct xdp_md *ctx)
 {
+	use_whole_stack();
 	bpf_tail_call(ctx, &next_stage, 0);
 	return XDP_PASS;
 }
@@ -155,6 +157,7 @@ static __always_inline int judge(struct frame *frame)
 	struct filter_walk *walk = own_walk();
 	int verdict = STEP_ON;
 
+	use_whole_stack();
 	if (!walk)
 		return frame_drop(frame);
 	frame_load(frame);

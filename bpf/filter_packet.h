@@ -71,6 +71,17 @@ static __always_inline void *frame_context(const struct frame *frame)
 	return frame->is_xdp ? (void *)frame->xdp : (void *)frame->skb;
 }
 
+/*
+ * For programs that tail-call, at their beginning. Without a JIT the program that is called gets
+ * the stack of its caller; from Linux 6.9 on that is no larger than the caller itself uses
+ * (do_misc_fixups() sets aux->stack_depth anew after it had been made MAX_BPF_STACK), and the
+ * callee writes over the interpreter's frame. So use all of it.
+ */
+static __always_inline void use_whole_stack(void)
+{
+	asm volatile("*(u64 *)(r10 - 512) = %0" : : "r"(0ULL) : "memory");
+}
+
 /* On to the program of the family's ruleset; returns only if there is none. */
 static __always_inline void call_stage(const struct frame *frame, enum filter_stage stage)
 {
