@@ -26,6 +26,7 @@ RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "20"))
 PACKETS = int(os.environ.get("BPFW_TEST_PACKETS", "1000"))
 BATCHES = 4  # tests that share the rulesets, so that they can run at the same time
 SWAPS = 40
+AT_ONCE = 100  # frames on their way; the queues of a busy machine do not hold 1,000
 FILTER_HOOKS = ("tc", "xdp")
 IPTABLES = {4: "iptables", 6: "ip6tables"}
 
@@ -261,15 +262,23 @@ class Router:
         return self.bpfw("load", "-", f"-{version}", "--iface", "lan0", "--iface", "wan0", "--hook",
                          self.hook, stdin=text)
 
+    def settle(self):
+        """What came out on both sides so far; all that was sent has been judged."""
+        return [self.near.settle(topology.LAN0_MAC, LOCAL[4][0], topology.CLIENT_MAC, NEAR[4][0]),
+                self.far.settle(topology.WAN0_MAC, LOCAL[4][1], topology.SERVER_MAC, FAR[4][0])]
+
     def pass_frames(self, *which):
         """What came out on both sides, sorted: answers of the router are among it."""
-        for near, frame in Frames(*which):
+        seen = [[], []]
+        for number, (near, frame) in enumerate(Frames(*which)):
             (self.near if near else self.far).send(frame)
-        seen = []
-        for port in (self.near, self.far):
-            # Answers have numbers of their own (IPv4's ID): they are counted, not compared.
-            seen.append(sorted(self.essence(captured.data) for captured in port.drain(0.15)))
-        return seen
+            if number % AT_ONCE == 0:
+                for side, captured in zip(seen, self.settle()):
+                    side += captured
+        for side, captured, port in zip(seen, self.settle(), (self.near, self.far)):
+            side += captured + port.drain(0.15)
+        # Answers have numbers of their own (IPv4's ID): they are counted, not compared.
+        return [sorted(self.essence(captured.data) for captured in side) for side in seen]
 
     @staticmethod
     def essence(frame):

@@ -14,7 +14,8 @@ from .lab import kernel_version
 
 NO_MAC = "00:00:00:00:00:00"
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_8021Q = 3, 0x0800, 0x86dd, 0x8100
-ETH_P_8021AD, ETH_P_PPP_SES = 0x88a8, 0x8864
+ETH_P_8021AD, ETH_P_PPP_SES, ETH_P_ARP = 0x88a8, 0x8864, 0x0806
+ARP_REPLY = 2
 SOL_PACKET, PACKET_AUXDATA, PACKET_VNET_HDR, PACKET_OUTGOING = 263, 8, 15, 4
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
@@ -97,6 +98,13 @@ def ethernet(dst_mac, src_mac, packet, ethertype=None):
     return mac_bytes(dst_mac) + mac_bytes(src_mac) + struct.pack("!H", ethertype) + packet
 
 
+def arp_request(target_mac, target, sender_mac, sender):
+    """A question to one host, whose answer needs no broadcast."""
+    return ethernet(target_mac, sender_mac, struct.pack(
+        "!HHBBH6s4s6s4s", 1, ETH_P_IP, 6, 4, 1, mac_bytes(sender_mac), socket.inet_aton(sender),
+        bytes(6), socket.inet_aton(target)), ETH_P_ARP)
+
+
 def tagged(frame, tci, ethertype=ETH_P_8021Q):
     """The frame with a VLAN tag in it."""
     return frame[:12] + struct.pack("!HH", ethertype, tci) + frame[12:]
@@ -165,6 +173,20 @@ class Port:
             found.append(captured)
         return found
 
+    def settle(self, target_mac, target, sender_mac, sender, timeout=10.0):
+        """Everything captured until the neighbour has answered an ARP request.
+
+        It has then taken all that was sent before: no queue on the way is filled up."""
+        self.send(arp_request(target_mac, target, sender_mac, sender))
+        found, deadline = [], time.monotonic() + timeout
+        while select.select([self._socket], [], [], max(deadline - time.monotonic(), 0))[0]:
+            captured = self._read()
+            if captured and _is_arp_reply(captured.data):
+                return found
+            if captured and _is_traffic(captured.data):
+                found.append(captured)
+        raise TimeoutError(f"{target} does not answer to ARP requests")
+
     def _read(self):
         data, ancillary, _, address = self._socket.recvmsg(1 << 17, 256)
         if address[2] == PACKET_OUTGOING:
@@ -198,6 +220,10 @@ def _with_tag(frame, ancillary):
             if status & TP_STATUS_VLAN_VALID:
                 return tagged(frame, tci, tpid or ETH_P_8021Q)
     return frame
+
+
+def _is_arp_reply(frame):
+    return struct.unpack_from("!H", frame, 12)[0] == ETH_P_ARP and frame[21] == ARP_REPLY
 
 
 def _is_traffic(frame):
