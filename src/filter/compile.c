@@ -510,6 +510,20 @@ static int check_depth(const struct compiler *compiler)
 	return 0;
 }
 
+/* ---- Counters ----------------------------------------------------------------------------- */
+
+static void take_counters(struct image *image, const struct ruleset *ruleset)
+{
+	struct filter_counter *policies = image->counters + image->rule_count;
+
+	for (uint32_t i = 0; i < image->rule_count; i++)
+		image->counters[i] = (struct filter_counter){ ruleset->rules[i].packets,
+							      ruleset->rules[i].bytes };
+	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++)
+		policies[i] = (struct filter_counter){ ruleset->chains[i].packets,
+						       ruleset->chains[i].bytes };
+}
+
 /* ---- All of it ----------------------------------------------------------------------------- */
 
 static int prepare(struct image *image, const struct ruleset *ruleset)
@@ -518,10 +532,12 @@ static int prepare(struct image *image, const struct ruleset *ruleset)
 	image->rule_count = ruleset->rule_count;
 	image->chain_count = ruleset->chain_count;
 	image->counter_count = ruleset->rule_count + CHAIN_BUILTIN;
+	image->counters = calloc(image->counter_count, sizeof(*image->counters));
 	image->chains = calloc(image->chain_count, sizeof(*image->chains));
 	image->rules = calloc(image->rule_count + 1, sizeof(*image->rules));
-	if (!image->chains || !image->rules)
+	if (!image->counters || !image->chains || !image->rules)
 		return -ENOMEM;
+	take_counters(image, ruleset);
 	compile_chains(image, ruleset);
 	return rows_init(&image->rows, ruleset->rule_count);
 }
@@ -564,6 +580,7 @@ void image_free(struct image *image)
 	rows_free(&image->rows);
 	free(image->chains);
 	free(image->rules);
+	free(image->counters);
 	free(image->operations);
 	free(image->source.first);
 	free(image->source.ranges);

@@ -41,7 +41,8 @@ struct image {
 	struct filter_op *operations;
 	uint32_t chain_count, rule_count, operation_count;
 	uint32_t operation_room;
-	uint32_t counter_count; /* rules, then the policies of the built-in chains */
+	uint32_t counter_count;          /* rules, then the policies of the built-in chains */
+	struct filter_counter *counters; /* what they begin with */
 	struct address_ranges source, destination;
 	uint32_t *source_ports, *destination_ports, *protocols; /* NULL: nobody asks */
 	struct device_rows *devices;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,6 +9,7 @@
 
 #include "filter/load.h"
 #include "filter/operations.h"
+#include "util.h"
 
 /* ---- A ruleset's maps ------------------------------------------------------------------ */
 
@@ -95,6 +97,26 @@ static int fill_devices(const struct image *image, const struct filter_bpf *skel
 	return err;
 }
 
+/* Of many CPUs the first one holds what a counter begins with: the sum is what is read. */
+static int fill_counters(const struct image *image, const struct filter_bpf *skeleton)
+{
+	int cpus = libbpf_num_possible_cpus(), err = 0;
+	_cleanup_free_ struct filter_counter *each = NULL;
+
+	if (cpus < 0)
+		return cpus;
+	each = calloc((size_t)cpus, sizeof(*each));
+	if (!each)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < image->counter_count && !err; i++) {
+		each[0] = image->counters[i];
+		if (each[0].packets || each[0].bytes)
+			err = bpf_map_update_elem(bpf_map__fd(skeleton->maps.counters), &i, each,
+						  BPF_EXIST);
+	}
+	return err;
+}
+
 static void configure(struct filter_bpf *skeleton, const struct image *image)
 {
 	uint32_t generation = 0;
@@ -125,5 +147,6 @@ int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
 	err = filter_bpf__load(skeleton);
 	for (size_t i = 0; i < TABLES && !err; i++)
 		err = fill_table(&tables[i]);
+	err = err ? err : fill_counters(image, skeleton);
 	return err ? err : fill_devices(image, skeleton);
 }
