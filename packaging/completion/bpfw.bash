@@ -5,7 +5,7 @@
 # where it can tell: the options from --help, the interfaces from the kernel.
 
 _bpfw_options() {
-	"$1" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*' | sort -u
+	"$@" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*' | sort -u
 }
 
 # Of --iface, behind the last comma: NAME or NAME:HOOK. Readline takes what stands behind a colon
@@ -22,6 +22,7 @@ _bpfw_interfaces() { # WORD
 
 _bpfw() {
 	local word=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD - 1]} line found
+	local -a command=()
 	line=${COMP_LINE:0:COMP_POINT}
 	line=${line##* }
 	# eth0:x is three words to readline: the option is in front of all of them.
@@ -40,10 +41,11 @@ _bpfw() {
 		;;
 	--cpus) found=$(compgen -W "$(cat /sys/devices/system/cpu/online)" -- "$word") ;;
 	--exclude | --exclude-mark | --max-flows | --tcp-idle | --udp-idle | --user) found='' ;;
-	filter) found=$(compgen -W 'load show zero unload' -- "$word") ;;
+	filter) found=$(compgen -W 'load show zero flush unload' -- "$word") ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;
 	*)
-		found=$(compgen -W "$(_bpfw_options "${COMP_WORDS[0]}")" -- "$word")
+		[[ ${COMP_WORDS[1]} == filter ]] && command=(filter)
+		found=$(compgen -W "$(_bpfw_options "${COMP_WORDS[0]}" "${command[@]}")" -- "$word")
 		if ((COMP_CWORD == 1)); then
 			found+=$'\n'$(compgen -W 'filter flows stats status' -- "$word")
 		fi

@@ -9,6 +9,7 @@
 #include "filter/command.h"
 #include "filter/compile.h"
 #include "filter/inforce.h"
+#include "filter/listing.h"
 #include "filter/ruleset.h"
 #include "filter/stage.h"
 #include "log.h"
@@ -22,14 +23,15 @@ struct arguments {
 	uint8_t family; /* 0: not given */
 	bool check;
 	bool counters;
+	bool json;
 	struct stage_options stage;
 };
 
 static void print_usage(FILE *to)
 {
 	fputs("Usage: bpfw filter load FILE|- [-4|-6] [--iface NAME ...] [--hook xdp|tc] [--check]\n"
-	      "       bpfw filter show [-4|-6] [--counters]\n"
-	      "       bpfw filter zero [-4|-6]\n"
+	      "       bpfw filter show [-4|-6] [--counters | --json]\n"
+	      "       bpfw filter zero|flush [-4|-6]\n"
 	      "       bpfw filter unload\n"
 	      "\n"
 	      "Enforces rules as iptables-save and ip6tables-save print them, at the first hook of the\n"
@@ -42,7 +44,9 @@ static void print_usage(FILE *to)
 	      "  --hook HOOK     where packets that come in are met: xdp or tc (default)\n"
 	      "  --check         say what is wrong with FILE, and change nothing\n"
 	      "  --counters      with the packets and bytes of each rule and policy\n"
+	      "  --json          all that is known, counters too, as one JSON document\n"
 	      "  zero            set the counters to zero\n"
+	      "  flush           remove all rules; chains and policies stay\n"
 	      "  unload          detach the filter, forget all rules\n"
 	      "\n"
 	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
@@ -90,6 +94,9 @@ static int take_option(struct arguments *arguments, int option)
 	case 'c':
 		arguments->check = true;
 		return 0;
+	case 'j':
+		arguments->json = true;
+		return 0;
 	case 'n':
 		arguments->counters = true;
 		return 0;
@@ -98,25 +105,37 @@ static int take_option(struct arguments *arguments, int option)
 	}
 }
 
-static int parse_arguments(struct arguments *arguments, int argc, char *const argv[])
+static const char *option_name(const struct option *options, int letter)
+{
+	while (options->name && options->val != letter)
+		options++;
+	return options->name;
+}
+
+/* `takes`: the options that the command knows, by their letters; - is for a file. */
+static int parse_arguments(struct arguments *arguments, const char *takes, int argc,
+			   char *const argv[])
 {
 	static const struct option options[] = {
-		{ "iface", required_argument, NULL, 'i' },
-		{ "hook", required_argument, NULL, 'k' },
-		{ "check", no_argument, NULL, 'c' },
-		{ "counters", no_argument, NULL, 'n' },
-		{ "ipv4", no_argument, NULL, '4' },
-		{ "ipv6", no_argument, NULL, '6' },
-		{ 0 },
+		{ "iface", required_argument, NULL, 'i' }, { "hook", required_argument, NULL, 'k' },
+		{ "check", no_argument, NULL, 'c' },       { "counters", no_argument, NULL, 'n' },
+		{ "json", no_argument, NULL, 'j' },        { "ipv4", no_argument, NULL, '4' },
+		{ "ipv6", no_argument, NULL, '6' },        { 0 },
 	};
 	int option, err = 0;
 
 	memset(arguments, 0, sizeof(*arguments));
 	arguments->stage.hook = STAGE_TC;
 	optind = 1;
-	while (!err && (option = getopt_long(argc, argv, "46", options, NULL)) != -1)
+	while (!err && (option = getopt_long(argc, argv, "46", options, NULL)) != -1) {
 		err = take_option(arguments, option);
-	if (!err && optind < argc)
+		if (!err && !strchr(takes, option)) {
+			log_error("bpfw filter %s does not take --%s", argv[0],
+				  option_name(options, option));
+			err = -EINVAL;
+		}
+	}
+	if (!err && optind < argc && strchr(takes, '-'))
 		arguments->file = argv[optind++];
 	if (!err && optind < argc) {
 		log_error("'%.40s' is one argument too many", argv[optind]);
@@ -211,78 +230,155 @@ static int load(const struct arguments *arguments)
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* ---- show, zero, unload --------------------------------------------------------------- */
+/* ---- show, zero, flush, unload -------------------------------------------------------- */
 
-static void take_counters(struct ruleset *ruleset, const struct in_force *in_force)
-{
-	if (in_force->counter_count != ruleset->rule_count + CHAIN_BUILTIN)
-		return;
-	for (uint32_t i = 0; i < ruleset->rule_count; i++) {
-		ruleset->rules[i].packets = in_force->counters[i].packets;
-		ruleset->rules[i].bytes = in_force->counters[i].bytes;
-	}
-	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++) {
-		ruleset->chains[i].packets = in_force->counters[ruleset->rule_count + i].packets;
-		ruleset->chains[i].bytes = in_force->counters[ruleset->rule_count + i].bytes;
-	}
-}
+/* What is done for one family after the other. */
+struct round {
+	const struct arguments *arguments;
+	FILE *to;
+	unsigned int done; /* families */
+};
 
-static int show_family(uint8_t family, bool counters)
-{
-	const struct ruleset_report report = { say, NULL, "rules in force" };
-	struct ruleset ruleset = { 0 };
-	struct in_force in_force;
-	int err = in_force_read(&in_force, family);
-
-	if (!err)
-		err = ruleset_parse(&ruleset, in_force.text, in_force.size, family, &report);
-	if (!err) {
-		take_counters(&ruleset, &in_force);
-		ruleset_print(&ruleset, counters, stdout);
-	}
-	ruleset_free(&ruleset);
-	in_force_free(&in_force);
-	return err;
-}
-
-/* For the family that was given, or for each that has rules. */
-static int for_families(const struct arguments *arguments,
-			int (*act)(uint8_t family, bool counters))
+/* For the family that was given, or for each that has rules. Returns the exit status. */
+static int for_families(struct round *round, int (*act)(struct round *round, uint8_t family))
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
-	bool found = false;
+	const uint8_t only = round->arguments->family;
 
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		int err = -ENOENT;
+		int err = only && only != families[i] ? -ENOENT : act(round, families[i]);
 
-		if (!arguments->family || arguments->family == families[i])
-			err = act(families[i], arguments->counters);
-		if (err && err != -ENOENT) {
-			log_error("cannot read the filter in force: %s", strerror(-err));
+		if (err == -EPROTO)
+			log_error("another version of bpfw has loaded the filter: load it again");
+		else if (err && err != -ENOENT)
+			log_error("filter in force: %s", strerror(-err));
+		if (err && err != -ENOENT)
 			return EXIT_FAILURE;
-		}
-		found |= !err;
+		round->done += !err;
 	}
-	if (found)
+	if (round->done)
 		return EXIT_SUCCESS;
 	log_error("no filter is in force in this network namespace: bpfw filter load FILE");
 	return EXIT_FAILURE;
 }
 
-static int show(const struct arguments *arguments)
+/* Returns 0, -ENOENT, or another -errno; ruleset_free() is for all of them. */
+static int read_rules(struct ruleset *ruleset, uint8_t family, uint32_t *generation)
 {
-	return for_families(arguments, show_family);
+	const struct ruleset_report report = { say, NULL, "rules in force" };
+	struct in_force in_force;
+	int err = in_force_read(&in_force, family);
+
+	memset(ruleset, 0, sizeof(*ruleset));
+	if (!err)
+		err = in_force_parse(&in_force, family, &report, ruleset);
+	if (generation)
+		*generation = in_force.generation;
+	in_force_free(&in_force);
+	return err;
 }
 
-static int zero_family(uint8_t family, bool counters)
+static int show_family(struct round *round, uint8_t family)
 {
-	(void)counters;
+	struct ruleset ruleset;
+	int err = read_rules(&ruleset, family, NULL);
+
+	if (!err && round->arguments->json) {
+		fputs(round->done ? ",\n  " : "\n  ", round->to);
+		listing_put_ruleset(&ruleset, round->to);
+	} else if (!err) {
+		ruleset_print(&ruleset, round->arguments->counters, round->to);
+	}
+	ruleset_free(&ruleset);
+	return err;
+}
+
+static void put_interfaces(FILE *to)
+{
+	struct in_force_interface interfaces[FILTER_PORTS];
+	int count = in_force_interfaces(interfaces, FILTER_PORTS);
+
+	listing_put_interfaces(interfaces, count < 0 ? 0 : count, to);
+}
+
+/* One document, or none: nothing is printed before all of it is known. */
+static int show(const struct arguments *arguments)
+{
+	_cleanup_free_ char *document = NULL;
+	struct round round = { .arguments = arguments };
+	size_t size = 0;
+	int status;
+
+	round.to = open_memstream(&document, &size);
+	if (!round.to) {
+		log_error("not enough memory");
+		return EXIT_FAILURE;
+	}
+	if (arguments->json) {
+		fputs("{\"interfaces\":", round.to);
+		put_interfaces(round.to);
+		fputs(",\"families\":[", round.to);
+	}
+	status = for_families(&round, show_family);
+	if (arguments->json)
+		fputs("\n]}\n", round.to);
+	if (fclose(round.to)) {
+		log_error("not enough memory");
+		return EXIT_FAILURE;
+	}
+	if (status == EXIT_SUCCESS)
+		fwrite(document, size, 1, stdout);
+	return status;
+}
+
+static int zero_family(struct round *round, uint8_t family)
+{
+	(void)round;
 	return in_force_zero(family);
 }
 
 static int zero(const struct arguments *arguments)
 {
-	return for_families(arguments, zero_family);
+	struct round round = { .arguments = arguments };
+
+	return for_families(&round, zero_family);
+}
+
+static void remove_rules(struct ruleset *ruleset)
+{
+	ruleset->rule_count = 0;
+	for (uint32_t i = 0; i < ruleset->chain_count; i++) {
+		ruleset->chains[i].first = 0;
+		ruleset->chains[i].count = 0;
+		ruleset->chains[i].depth = 0;
+	}
+}
+
+/* A load of what was read, without its rules; if others load meanwhile, of what they have loaded. */
+static int flush_family(struct round *round, uint8_t family)
+{
+	const struct ruleset_report report = { say, NULL, "rules in force" };
+	struct arguments arguments = *round->arguments;
+	int err;
+
+	do {
+		struct ruleset ruleset;
+
+		err = read_rules(&ruleset, family, &arguments.stage.replaces);
+		if (!err) {
+			remove_rules(&ruleset);
+			err = put_in_force(&ruleset, &arguments, &report);
+		}
+		ruleset_free(&ruleset);
+	} while (err == -EAGAIN);
+	return err;
+}
+
+static int flush(const struct arguments *arguments)
+{
+	struct round round = { .arguments = arguments };
+
+	return for_families(&round, flush_family);
 }
 
 static int unload(const struct arguments *arguments)
@@ -301,12 +397,11 @@ int filter_command(int argc, char *const argv[])
 {
 	static const struct {
 		const char *name;
+		const char *takes; /* see parse_arguments() */
 		int (*run)(const struct arguments *arguments);
 	} commands[] = {
-		{ "load", load },
-		{ "show", show },
-		{ "zero", zero },
-		{ "unload", unload },
+		{ "load", "46ikc-", load }, { "show", "46nj", show }, { "zero", "46", zero },
+		{ "flush", "46", flush },   { "unload", "", unload },
 	};
 	struct arguments arguments;
 
@@ -317,11 +412,11 @@ int filter_command(int argc, char *const argv[])
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
-		if (parse_arguments(&arguments, argc - 1, argv + 1))
+		if (parse_arguments(&arguments, commands[i].takes, argc - 1, argv + 1))
 			return EXIT_USAGE;
 		return commands[i].run(&arguments);
 	}
-	log_error("bpfw filter takes a command: load, show, zero or unload");
+	log_error("bpfw filter takes a command: load, show, zero, flush or unload");
 	fputs("Try 'bpfw filter --help'.\n", stderr);
 	return EXIT_USAGE;
 }

@@ -2,10 +2,12 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "filter.skel.h"
 #include "filter/inforce.h"
 #include "filter/pins.h"
 #include "util.h"
@@ -13,20 +15,32 @@
 #define PROGRAM_MAPS 64
 
 /* The program of the family's ruleset at TC, where there is one for every hook. */
-static int open_program(uint8_t family)
+static int open_program_at(int pins, uint8_t family)
 {
 	const uint32_t stage = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
-	_cleanup_close_ int pins = pins_open(false), stages = -1;
+	_cleanup_close_ int stages = pins_get(pins, "stages_tc");
 	uint32_t id;
 
-	if (pins < 0)
-		return pins;
-	stages = pins_get(pins, "stages_tc");
 	if (stages < 0)
 		return stages;
 	if (bpf_map_lookup_elem(stages, &stage, &id))
 		return -ENOENT;
 	return bpf_prog_get_fd_by_id(id);
+}
+
+static int open_program(uint8_t family)
+{
+	_cleanup_close_ int pins = pins_open(false);
+
+	return pins < 0 ? pins : open_program_at(pins, family);
+}
+
+/* The constants' map is named after the object, cut short. */
+static bool is_map(const struct bpf_map_info *info, const char *name)
+{
+	const char *suffix = *name == '.' ? strchr(info->name, '.') : info->name;
+
+	return suffix && !strcmp(suffix, name);
 }
 
 /* A map of the program by its name. A family without rules has a program that has none. */
@@ -42,8 +56,7 @@ static int open_map(int program, const char *name, struct bpf_map_info *info)
 
 		len = sizeof(*info);
 		memset(info, 0, len);
-		if (map >= 0 && !bpf_map_get_info_by_fd(map, info, &len) &&
-		    !strcmp(info->name, name))
+		if (map >= 0 && !bpf_map_get_info_by_fd(map, info, &len) && is_map(info, name))
 			return take_fd(&map);
 	}
 	return err ? err : -ENOENT;
@@ -98,6 +111,40 @@ static int read_counters(struct in_force *in_force, int program)
 	return 0;
 }
 
+static int read_generation(int program, uint32_t *generation)
+{
+	const uint32_t zero = 0;
+	struct bpf_map_info info = { 0 };
+	_cleanup_close_ int map = open_map(program, ".rodata", &info);
+	_cleanup_free_ struct filter_bpf__rodata *constants = NULL;
+
+	if (map < 0)
+		return map;
+	/* What another version has loaded; the record may end in a gap that the map has not. */
+	if (info.value_size > sizeof(*constants) ||
+	    info.value_size + _Alignof(struct filter_bpf__rodata) <= sizeof(*constants))
+		return -EPROTO;
+	constants = malloc(sizeof(*constants));
+	if (!constants)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(map, &zero, constants))
+		return -errno;
+	*generation = constants->generation;
+	return 0;
+}
+
+int in_force_generation(int pins, uint8_t family, uint32_t *generation)
+{
+	_cleanup_close_ int program = open_program_at(pins, family);
+	struct bpf_map_info info = { 0 };
+	_cleanup_close_ int text = program < 0 ? program : open_map(program, "text", &info);
+
+	*generation = 0;
+	if (text < 0)
+		return text == -ENOENT ? 0 : text;
+	return read_generation(program, generation);
+}
+
 int in_force_read(struct in_force *in_force, uint8_t family)
 {
 	_cleanup_close_ int program = open_program(family);
@@ -105,7 +152,8 @@ int in_force_read(struct in_force *in_force, uint8_t family)
 
 	memset(in_force, 0, sizeof(*in_force));
 	err = err ? err : read_text(in_force, program);
-	return err ? err : read_counters(in_force, program);
+	err = err ? err : read_counters(in_force, program);
+	return err ? err : read_generation(program, &in_force->generation);
 }
 
 void in_force_free(struct in_force *in_force)
@@ -113,6 +161,55 @@ void in_force_free(struct in_force *in_force)
 	free(in_force->text);
 	free(in_force->counters);
 	memset(in_force, 0, sizeof(*in_force));
+}
+
+static void take_counters(struct ruleset *ruleset, const struct in_force *in_force)
+{
+	const struct filter_counter *policies = in_force->counters + ruleset->rule_count;
+
+	if (in_force->counter_count != ruleset->rule_count + CHAIN_BUILTIN)
+		return;
+	for (uint32_t i = 0; i < ruleset->rule_count; i++) {
+		ruleset->rules[i].packets = in_force->counters[i].packets;
+		ruleset->rules[i].bytes = in_force->counters[i].bytes;
+	}
+	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++) {
+		ruleset->chains[i].packets = policies[i].packets;
+		ruleset->chains[i].bytes = policies[i].bytes;
+	}
+}
+
+int in_force_parse(const struct in_force *in_force, uint8_t family,
+		   const struct ruleset_report *report, struct ruleset *ruleset)
+{
+	int err = ruleset_parse(ruleset, in_force->text, in_force->size, family, report);
+
+	if (!err)
+		take_counters(ruleset, in_force);
+	return err;
+}
+
+int in_force_interfaces(struct in_force_interface *interfaces, int max)
+{
+	_cleanup_close_ int pins = pins_open(false), filtered = -1;
+	uint32_t ifindex, *previous = NULL;
+	int count = 0;
+
+	if (pins < 0)
+		return pins;
+	filtered = pins_get(pins, "filtered");
+	if (filtered < 0)
+		return filtered;
+	for (; count < max && !bpf_map_get_next_key(filtered, previous, &ifindex); count++) {
+		_cleanup_close_ int link = -1;
+		char pin[32];
+
+		snprintf(pin, sizeof(pin), "xdp-%u", ifindex);
+		link = pins_get(pins, pin);
+		interfaces[count] = (struct in_force_interface){ ifindex, link >= 0 };
+		previous = &ifindex;
+	}
+	return count;
 }
 
 int in_force_zero(uint8_t family)

@@ -3,9 +3,11 @@
 #ifndef BPFW_FILTER_INFORCE_H
 #define BPFW_FILTER_INFORCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "filter/ruleset.h"
 #include "filter_layout.h"
 
 struct in_force {
@@ -13,6 +15,12 @@ struct in_force {
 	size_t size;
 	struct filter_counter *counters; /* of rules, then of built-in chains: sums over CPUs */
 	uint32_t counter_count;
+	uint32_t generation; /* no two rulesets have the same; not 0 */
+};
+
+struct in_force_interface {
+	uint32_t ifindex;
+	bool xdp; /* what comes in is met at XDP, else at TC */
 };
 
 /*
@@ -21,6 +29,22 @@ struct in_force {
  */
 int in_force_read(struct in_force *in_force, uint8_t family);
 void in_force_free(struct in_force *in_force);
+
+/*
+ * The rules of what was read, with their counters. Returns 0 or -errno, reported; ruleset_free()
+ * after success.
+ */
+int in_force_parse(const struct in_force *in_force, uint8_t family,
+		   const struct ruleset_report *report, struct ruleset *ruleset);
+
+/*
+ * The generation of the family's ruleset in the slots of `pins` (pins_open()), 0 if there is none.
+ * Returns 0 or -errno.
+ */
+int in_force_generation(int pins, uint8_t family, uint32_t *generation);
+
+/* The interfaces that are filtered, `max` at most: how many, or -errno (-ENOENT: no filter). */
+int in_force_interfaces(struct in_force_interface *interfaces, int max);
 
 /* Set all its counters to zero. Packets that are counted meanwhile may be lost. */
 int in_force_zero(uint8_t family);

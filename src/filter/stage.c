@@ -13,6 +13,7 @@
 #include "bpf_log.h"
 #include "compat.h"
 #include "filter.skel.h"
+#include "filter/inforce.h"
 #include "filter/load.h"
 #include "filter/pins.h"
 #include "filter/stage.h"
@@ -330,12 +331,22 @@ static int keep_text(const struct filter_bpf *skeleton, const char *text, size_t
 	return err;
 }
 
+/* Nobody else loads meanwhile: the pins are locked. */
+static int check_replaced(int pins, uint8_t family, uint32_t replaces)
+{
+	uint32_t generation = 0;
+	int err = replaces ? in_force_generation(pins, family, &generation) : 0;
+
+	return err ? err : generation == replaces ? 0 : -EAGAIN;
+}
+
 static int load_and_swap(struct filter_bpf *skeleton, int pins, const struct image *image,
 			 const char *text, size_t text_size, const struct stage_options *options)
 {
 	bool first;
-	int err = check_fast_path();
+	int err = check_replaced(pins, image->family, options->replaces);
 
+	err = err ? err : check_fast_path();
 	if (err)
 		return err;
 	err = keep_maps(skeleton, pins);

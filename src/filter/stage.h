@@ -25,12 +25,13 @@ struct stage_options {
 	const char *interfaces[STAGE_INTERFACES]; /* none: those that are filtered already */
 	uint32_t interface_count;
 	enum stage_hook hook;
+	uint32_t replaces; /* only what has this generation (inforce.h); 0: whatever is there */
 };
 
 /*
  * Put a compiled ruleset in force, whose iptables-save text `text` is (kept beside it, for
  * showing). The rules before stay in force until the new ones are, and if anything fails. Returns
- * 0 or -errno, logged.
+ * 0 or -errno, logged; -EAGAIN (not logged): what is in force is not what was to be replaced.
  */
 int stage_load(const struct image *image, const char *text, size_t text_size,
 	       const struct stage_options *options);

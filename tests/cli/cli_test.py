@@ -108,6 +108,8 @@ FILTER_ERRORS = {
     "two files": (["load", "a", "b"], ["'b'"]),
     "unknown option": (["load", "-", "--colour"], ["colour"]),
     "unknown hook": (["load", "-", "--hook", "xdpgeneric"], ["xdpgeneric", "xdp or tc"]),
+    "argument of another command": (["unload", "rules"], ["'rules'"]),
+    "json of another command": (["zero", "--json"], ["zero", "--json"]),
 }
 
 
@@ -117,7 +119,7 @@ def filter_usage_error(context, name):
     rejects(context, ["filter", *words], USAGE, *named)
 
 
-@test("show", "zero", "unload")
+@test("show", "zero", "flush", "unload")
 def no_filter_is_loaded(context, command):
     rejects(context, ["filter", command], FAILURE, "no filter")
 
