@@ -13,32 +13,17 @@ static __always_inline bool uses(enum filter_field field)
 	return used_fields & (1U << field);
 }
 
+/* By the six upper bits of a power of two times a de Bruijn sequence: the power. */
+static const __u8 powers[64] = {
+	0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28, 62, 5,  39, 46, 44, 42,
+	22, 9,  24, 35, 59, 56, 49, 18, 29, 11, 63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21,
+	23, 58, 17, 10, 51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
+};
+
 /* The number of the lowest bit that is set; `word` is not 0. Old clang has no code for it. */
 static __always_inline __u32 lowest_bit(__u64 word)
 {
-	__u32 bit = 0;
-
-	if (!(word & 0xffffffff)) {
-		word >>= 32;
-		bit = 32;
-	}
-	if (!(word & 0xffff)) {
-		word >>= 16;
-		bit += 16;
-	}
-	if (!(word & 0xff)) {
-		word >>= 8;
-		bit += 8;
-	}
-	if (!(word & 0xf)) {
-		word >>= 4;
-		bit += 4;
-	}
-	if (!(word & 3)) {
-		word >>= 2;
-		bit += 2;
-	}
-	return bit + !(word & 1);
+	return powers[((word & -word) * 0x022fdd63cc95386dULL) >> 58];
 }
 
 /* ---- Rows of a packet ------------------------------------------------------------ */
