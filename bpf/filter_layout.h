@@ -43,23 +43,45 @@ struct filter_block {
 	__u64 word[FILTER_BLOCK_WORDS]; /* rule 0 is bit 0 of word 0 */
 };
 
-/*
- * A row. There is a part for each block of the ruleset, and more until they are a power of two (the
- * map's values are that long), so that a mask keeps the number of a part within the row;
- * a part is the block's number, and in its low byte which of the block's words are not zero.
- */
-struct filter_row {
-	__u64 summary; /* which parts are not zero */
-	__u32 part[];
+/* A part of a row: one of its blocks. */
+struct filter_part {
+	__u32 block; /* its number */
+	__u32 words; /* bit N: its word N is not zero */
 };
 
-#define FILTER_PART_BLOCK(part) ((part) >> 8)
-#define FILTER_PART_WORDS(part) ((part)&0xff)
+/* A row. Most have one part that is not zero, and that is `part`: there is no more to look up. */
+struct filter_row {
+	__u64 summary; /* bit N: part N is not zero */
+	union {
+		struct filter_part part;
+		struct {
+			__u32 parts; /* where the row's parts begin, zeros and all */
+			__u32 zero;  /* as the words of no part are */
+		};
+	};
+};
 
 /*
- * Addresses: the row of the range that an address lies in. IPv4: `first` has for each value of
- * the upper 16 bits where its ranges begin, and one entry more; ranges are sorted.
+ * Addresses: the row of the range that an address lies in. Ranges are sorted. Nodes lead to the
+ * few that an address can lie in: a node cuts the values from its base on into slots of 2^shift
+ * of them. Slot 0 is for the values before the base, the last one for all after the others.
  */
+struct filter_node {
+	__u64 base;  /* host byte order; of IPv6, half an address */
+	__u32 slots; /* where its slots begin */
+	__u32 last;  /* how many there are after the first */
+	__u32 shift;
+	__u32 lower; /* 1: it is about the lower halves of IPv6 addresses */
+};
+
+struct filter_slot {
+	__u32 first; /* range, or the node that goes on */
+	__u32 last;  /* range, or FILTER_SLOT_NODE */
+};
+
+#define FILTER_SLOT_NODE 0xffffffff
+#define FILTER_NODE_DEPTH 4 /* nodes on the way to a slot of ranges */
+
 struct filter_range4 {
 	__u32 start; /* host byte order; the range ends where the next one begins */
 	__u32 row;

@@ -12,7 +12,6 @@
 /* Set before loading; the verifier removes what a constant switches off. */
 const volatile __u32 generation = 0;       /* of the ruleset: no two have the same */
 const volatile bool is_ipv6 = false;       /* the family of the ruleset */
-const volatile __u32 part_mask = 0;        /* each row has one part more, a power of two */
 const volatile __u32 used_fields = 0;      /* bit N: some rule asks about field N */
 const volatile __u64 used_operations = 0;  /* bit N: some rule has an operation of kind N */
 const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
@@ -68,25 +67,20 @@ struct {
 DEFINE_ARRAY(chains, struct filter_chain);
 DEFINE_ARRAY(rules, __u32); /* the first operation of each */
 DEFINE_ARRAY(operations, struct filter_op);
-/* struct filter_row with as many parts as the ruleset has */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct filter_row));
-} rows SEC(".maps");
-
+DEFINE_ARRAY(rows, struct filter_row);
+DEFINE_ARRAY(parts, struct filter_part);
 DEFINE_ARRAY(blocks, struct filter_block);
 
 /* Not used by the programs: the text that the ruleset was made from. */
 DEFINE_ARRAY(text, __u64);
 
-/* Rows by field. Addresses: see struct filter_range4. */
-DEFINE_ARRAY(source_first, __u32);
+/* Rows by field. Addresses: see struct filter_node. */
+DEFINE_ARRAY(source_nodes, struct filter_node);
+DEFINE_ARRAY(source_slots, struct filter_slot);
 DEFINE_ARRAY(source_ranges4, struct filter_range4);
 DEFINE_ARRAY(source_ranges6, struct filter_range6);
-DEFINE_ARRAY(destination_first, __u32);
+DEFINE_ARRAY(destination_nodes, struct filter_node);
+DEFINE_ARRAY(destination_slots, struct filter_slot);
 DEFINE_ARRAY(destination_ranges4, struct filter_range4);
 DEFINE_ARRAY(destination_ranges6, struct filter_range6);
 DEFINE_ARRAY(source_ports, __u32);

@@ -28,29 +28,63 @@ static __always_inline __u32 lowest_bit(__u64 word)
 
 /* ---- Rows of a packet ------------------------------------------------------------ */
 
-/* One of 17 halvings leaves one of at most 65,536 ranges; IPv6 has at most 2^18 of them. */
+/* The maps of an address. */
+struct address_maps {
+	void *nodes, *slots, *ranges;
+};
+
+/* The slot that a value lies in; of IPv6, by its halves. NULL: the compiler has made no such maps. */
+static __always_inline const struct filter_slot *find_slot(const struct address_maps *maps,
+							   __u64 upper, __u64 lower)
+{
+	__u32 number = 0;
+
+#pragma unroll
+	for (int i = 0; i < FILTER_NODE_DEPTH; i++) {
+		const struct filter_node *node = bpf_map_lookup_elem(maps->nodes, &number);
+		const struct filter_slot *slot;
+		__u64 value = upper, step;
+		__u32 at;
+
+		if (!node)
+			return NULL;
+		if (is_ipv6 && node->lower)
+			value = lower;
+		at = node->slots;
+		if (value >= node->base) {
+			step = ((value - node->base) >> (node->shift & 63)) + 1;
+			at += step < node->last ? (__u32)step : node->last;
+		}
+		slot = bpf_map_lookup_elem(maps->slots, &at);
+		if (!slot)
+			return NULL;
+		if (slot->last != FILTER_SLOT_NODE)
+			return slot;
+		number = slot->first;
+	}
+	return NULL;
+}
+
+/* One of 17 halvings leaves one of at most 65,537 ranges; IPv6 has at most 2^18 of them. */
 #define HALVINGS4 17
 #define HALVINGS6 19
 
 /* The row of the range that `address` (host byte order) is in. */
-static __always_inline __u32 address_row4(void *first, void *ranges, __u32 address)
+static __always_inline __u32 address_row4(const struct address_maps *maps, __u32 address)
 {
-	__u32 upper = address >> 16, next = upper + 1, low, high;
-	__u32 *bound = bpf_map_lookup_elem(first, &upper);
-	struct filter_range4 *range;
+	const struct filter_slot *slot = find_slot(maps, address, 0);
+	const struct filter_range4 *range;
+	__u32 low, high;
 
-	if (!bound)
-		return 0;
-	low = *bound;
-	bound = bpf_map_lookup_elem(first, &next);
-	if (!bound)
+	if (!slot)
 		return 0;
 	/* The last range that begins at the address or before it; the one at `low` does. */
-	high = *bound + 1;
+	low = slot->first;
+	high = slot->last + 1;
 	for (int i = 0; i < HALVINGS4 && high - low > 1; i++) {
 		__u32 middle = low + (high - low) / 2;
 
-		range = bpf_map_lookup_elem(ranges, &middle);
+		range = bpf_map_lookup_elem(maps->ranges, &middle);
 		if (!range)
 			return 0;
 		if (range->start <= address)
@@ -58,25 +92,26 @@ static __always_inline __u32 address_row4(void *first, void *ranges, __u32 addre
 		else
 			high = middle;
 	}
-	range = bpf_map_lookup_elem(ranges, &low);
+	range = bpf_map_lookup_elem(maps->ranges, &low);
 	return range ? range->row : 0;
 }
 
-static __always_inline __u32 address_row6(void *first, void *ranges, const __be32 *address)
+static __always_inline __u32 address_row6(const struct address_maps *maps, const __be32 *address)
 {
 	__u64 upper = (__u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]);
 	__u64 lower = (__u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]);
-	__u32 low = 0, high, zero = 0;
-	__u32 *count = bpf_map_lookup_elem(first, &zero);
-	struct filter_range6 *range;
+	const struct filter_slot *slot = find_slot(maps, upper, lower);
+	const struct filter_range6 *range;
+	__u32 low, high;
 
-	if (!count)
+	if (!slot)
 		return 0;
-	high = *count;
+	low = slot->first;
+	high = slot->last + 1;
 	for (int i = 0; i < HALVINGS6 && high - low > 1; i++) {
 		__u32 middle = low + (high - low) / 2;
 
-		range = bpf_map_lookup_elem(ranges, &middle);
+		range = bpf_map_lookup_elem(maps->ranges, &middle);
 		if (!range)
 			return 0;
 		if (range->high < upper || (range->high == upper && range->low <= lower))
@@ -84,7 +119,7 @@ static __always_inline __u32 address_row6(void *first, void *ranges, const __be3
 		else
 			high = middle;
 	}
-	range = bpf_map_lookup_elem(ranges, &low);
+	range = bpf_map_lookup_elem(maps->ranges, &low);
 	return range ? range->row : 0;
 }
 
@@ -109,17 +144,24 @@ static __always_inline __u32 device_row(__u32 ifindex, bool out)
 
 static __always_inline __u32 source_row(const struct filter_walk *walk)
 {
+	const struct address_maps maps4 = { &source_nodes, &source_slots, &source_ranges4 };
+	const struct address_maps maps6 = { &source_nodes, &source_slots, &source_ranges6 };
+
 	if (is_ipv6)
-		return address_row6(&source_first, &source_ranges6, walk->source);
-	return address_row4(&source_first, &source_ranges4, bpf_ntohl(walk->source[0]));
+		return address_row6(&maps6, walk->source);
+	return address_row4(&maps4, bpf_ntohl(walk->source[0]));
 }
 
 static __always_inline __u32 destination_row(const struct filter_walk *walk)
 {
+	const struct address_maps maps4 = { &destination_nodes, &destination_slots,
+					    &destination_ranges4 };
+	const struct address_maps maps6 = { &destination_nodes, &destination_slots,
+					    &destination_ranges6 };
+
 	if (is_ipv6)
-		return address_row6(&destination_first, &destination_ranges6, walk->destination);
-	return address_row4(&destination_first, &destination_ranges4,
-			    bpf_ntohl(walk->destination[0]));
+		return address_row6(&maps6, walk->destination);
+	return address_row4(&maps4, bpf_ntohl(walk->destination[0]));
 }
 
 /* Add a field's row; false once no rule is left. */
@@ -156,27 +198,35 @@ static __always_inline void classify(struct filter_walk *walk)
 
 /* ---- Candidates ------------------------------------------------------------------ */
 
+/* Part `part` of a row that has it. */
+static __always_inline const struct filter_part *part_of(const struct filter_row *row, __u32 part)
+{
+	__u32 at = row->parts + part;
+
+	return row->part.words ? &row->part : bpf_map_lookup_elem(&parts, &at);
+}
+
 /* What the fields' rows have in common in part `part`: which words are not zero in all. */
 static __always_inline __u32 common_words(const struct filter_walk *walk, __u32 part,
 					  __u32 block[FILTER_FIELDS])
 {
 	__u32 words = (1U << FILTER_BLOCK_WORDS) - 1;
 
-	/* A comparison would do, if old verifiers did not follow it where it cannot hold. */
-	part &= part_mask;
 #pragma unroll
 	for (int field = 0; field < FILTER_FIELDS; field++) {
-		struct filter_row *row;
+		const struct filter_part *found;
+		const struct filter_row *row;
 		__u32 number;
 
 		if (!uses(field))
 			continue;
 		number = walk->row[field];
 		row = bpf_map_lookup_elem(&rows, &number);
-		if (!row)
+		found = row ? part_of(row, part) : NULL;
+		if (!found)
 			return 0;
-		block[field] = FILTER_PART_BLOCK(row->part[part]);
-		words &= FILTER_PART_WORDS(row->part[part]);
+		block[field] = found->block;
+		words &= found->words;
 	}
 	return words;
 }

@@ -308,49 +308,8 @@ static int sweep(struct compiler *compiler, enum filter_field field, take_range 
 static int take_address(struct image *image, enum filter_field field, struct value start,
 			uint32_t row)
 {
-	struct address_ranges *into = field == FILTER_SOURCE ? &image->source : &image->destination;
-	const size_t size = image->family == AF_INET ? sizeof(struct filter_range4) :
-						       sizeof(struct filter_range6);
-
-	if (into->count == into->room) {
-		uint32_t room = into->room ? into->room * 2 : 64;
-		void *ranges = reallocarray(into->ranges, room, size);
-
-		if (!ranges)
-			return -ENOMEM;
-		into->ranges = ranges;
-		into->room = room;
-	}
-	if (image->family == AF_INET)
-		((struct filter_range4 *)into->ranges)[into->count] =
-			(struct filter_range4){ .start = (uint32_t)start.low, .row = row };
-	else
-		((struct filter_range6 *)into->ranges)[into->count] =
-			(struct filter_range6){ .high = start.high, .low = start.low, .row = row };
-	into->count++;
-	return 0;
-}
-
-/* Where the search for an address begins: the last range from before its upper 16 bits. */
-static int index_ranges(struct address_ranges *ranges, uint8_t family)
-{
-	const struct filter_range4 *range = ranges->ranges;
-	uint32_t before = 0; /* ranges that begin before the value in hand */
-
-	ranges->first_count = family == AF_INET ? (1u << 16) + 1 : 1;
-	ranges->first = calloc(ranges->first_count, sizeof(*ranges->first));
-	if (!ranges->first)
-		return -ENOMEM;
-	if (family == AF_INET6) {
-		ranges->first[0] = ranges->count;
-		return 0;
-	}
-	for (uint64_t upper = 1; upper <= 1u << 16; upper++) {
-		while (before < ranges->count && range[before].start < upper << 16)
-			before++;
-		ranges->first[upper] = before - 1;
-	}
-	return 0;
+	return address_ranges_add(field == FILTER_SOURCE ? &image->source : &image->destination,
+				  image->family, start, row);
 }
 
 /* ---- Ports and protocols: a row for each value --------------------------------------- */
@@ -400,8 +359,8 @@ static int compile_field(struct compiler *compiler, enum filter_field field)
 	if (!err)
 		err = sweep(compiler, field, is_address ? take_address : take_value);
 	if (!err && is_address)
-		err = index_ranges(field == FILTER_SOURCE ? &image->source : &image->destination,
-				   image->family);
+		err = address_ranges_index(field == FILTER_SOURCE ? &image->source :
+								    &image->destination);
 	return err;
 }
 
@@ -582,10 +541,8 @@ void image_free(struct image *image)
 	free(image->rules);
 	free(image->counters);
 	free(image->operations);
-	free(image->source.first);
-	free(image->source.ranges);
-	free(image->destination.first);
-	free(image->destination.ranges);
+	address_ranges_free(&image->source);
+	address_ranges_free(&image->destination);
 	free(image->source_ports);
 	free(image->destination_ports);
 	free(image->protocols);

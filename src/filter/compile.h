@@ -11,18 +11,12 @@
 
 #include "filter/rows.h"
 #include "filter/ruleset.h"
+#include "filter/slots.h"
 
 /* A device that is there now; rules name devices, packets have their ifindex. */
 struct filter_interface {
 	char name[IFNAMSIZ];
 	uint32_t ifindex;
-};
-
-struct address_ranges {
-	uint32_t *first; /* see address_row4() in bpf/filter_search.h */
-	uint32_t first_count;
-	void *ranges; /* struct filter_range4 or filter_range6 */
-	uint32_t count, room;
 };
 
 struct device_rows {

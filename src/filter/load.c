@@ -20,7 +20,7 @@ struct table {
 	uint32_t count;
 };
 
-#define TABLES 14
+#define TABLES 17
 
 static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
 			struct table tables[TABLES])
@@ -32,18 +32,24 @@ static void list_tables(const struct image *image, const struct filter_bpf *skel
 		{ skeleton->maps.rules, image->rules, sizeof(*image->rules), image->rule_count },
 		{ skeleton->maps.operations, image->operations, sizeof(*image->operations),
 		  image->operation_count },
-		{ skeleton->maps.rows, image->rows.rows.values, image->rows.rows.size,
+		{ skeleton->maps.rows, image->rows.rows.values, sizeof(struct filter_row),
 		  image->rows.rows.count },
+		{ skeleton->maps.parts, image->rows.lists.values, sizeof(struct filter_part),
+		  image->rows.lists.count * image->rows.parts },
 		{ skeleton->maps.blocks, image->rows.blocks.values, image->rows.blocks.size,
 		  image->rows.blocks.count },
-		{ skeleton->maps.source_first, image->source.first, sizeof(uint32_t),
-		  image->source.first_count },
+		{ skeleton->maps.source_nodes, image->source.nodes, sizeof(struct filter_node),
+		  image->source.node_count },
+		{ skeleton->maps.source_slots, image->source.slots, sizeof(struct filter_slot),
+		  image->source.slot_count },
 		{ skeleton->maps.source_ranges4, image->source.ranges, sizeof(struct filter_range4),
 		  v6 ? 0 : image->source.count },
 		{ skeleton->maps.source_ranges6, image->source.ranges, sizeof(struct filter_range6),
 		  v6 ? image->source.count : 0 },
-		{ skeleton->maps.destination_first, image->destination.first, sizeof(uint32_t),
-		  image->destination.first_count },
+		{ skeleton->maps.destination_nodes, image->destination.nodes,
+		  sizeof(struct filter_node), image->destination.node_count },
+		{ skeleton->maps.destination_slots, image->destination.slots,
+		  sizeof(struct filter_slot), image->destination.slot_count },
 		{ skeleton->maps.destination_ranges4, image->destination.ranges,
 		  sizeof(struct filter_range4), v6 ? 0 : image->destination.count },
 		{ skeleton->maps.destination_ranges6, image->destination.ranges,
@@ -126,7 +132,6 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 			break;
 	skeleton->rodata->generation = generation;
 	skeleton->rodata->is_ipv6 = image->family == AF_INET6;
-	skeleton->rodata->part_mask = image->rows.parts - 1;
 	skeleton->rodata->used_fields = image->used_fields;
 	skeleton->rodata->used_operations = operations_used(image);
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];

@@ -6,8 +6,7 @@
 #include "rows.h"
 #include "util.h"
 
-/* A part has 24 bits for its block's number. */
-#define POOL_MAX (1u << 24)
+#define POOL_MAX (1u << 24) /* values */
 
 /* ---- Pools ------------------------------------------------------------------------ */
 
@@ -90,29 +89,24 @@ static void pool_free(struct pool *pool)
 
 /* ---- Rows ------------------------------------------------------------------------- */
 
-static size_t row_size(uint32_t parts)
-{
-	size_t size = sizeof(struct filter_row) + parts * sizeof(uint32_t);
-
-	return (size + 7) / 8 * 8; /* as the kernel stores them */
-}
-
 int rows_init(struct rows *rows, uint32_t rule_count)
 {
 	uint32_t zero;
 
 	memset(rows, 0, sizeof(*rows));
-	rows->parts = 1;
-	while (rows->parts * FILTER_BLOCK_RULES < rule_count)
-		rows->parts *= 2;
+	rows->parts = (rule_count + FILTER_BLOCK_RULES - 1) / FILTER_BLOCK_RULES;
+	if (!rows->parts)
+		rows->parts = 1;
 	rows->blocks.size = sizeof(struct filter_block);
-	rows->rows.size = row_size(rows->parts);
+	rows->lists.size = rows->parts * sizeof(struct filter_part);
+	rows->rows.size = sizeof(struct filter_row);
 	return intern(&rows->blocks, &rows->current[0], &zero);
 }
 
 void rows_free(struct rows *rows)
 {
 	pool_free(&rows->blocks);
+	pool_free(&rows->lists);
 	pool_free(&rows->rows);
 }
 
@@ -143,29 +137,42 @@ static int intern_part(struct rows *rows, uint32_t part)
 		return err;
 	for (uint32_t i = 0; i < FILTER_BLOCK_WORDS; i++)
 		words |= (uint32_t) !!block->word[i] << i;
-	rows->part[part] = number << 8 | words;
+	rows->part[part] = (struct filter_part){ number, words };
 	return 0;
+}
+
+/* The parts of a row with that summary, or the only one. */
+static int intern_list(struct rows *rows, struct filter_row *row)
+{
+	uint32_t number;
+	int err;
+
+	if (!(row->summary & (row->summary - 1))) {
+		for (uint32_t i = 0; i < rows->parts; i++)
+			if (rows->part[i].words)
+				row->part = rows->part[i];
+		return 0;
+	}
+	err = intern(&rows->lists, rows->part, &number);
+	if (!err)
+		row->parts = number * rows->parts;
+	return err;
 }
 
 int rows_intern(struct rows *rows, uint32_t *number)
 {
-	_Alignas(
-		8) char memory[sizeof(struct filter_row) + FILTER_BLOCKS_MAX * sizeof(uint32_t)] = {
-		0
-	};
-	struct filter_row *row = (struct filter_row *)(void *)memory;
-	int err;
+	struct filter_row row = { 0 };
+	int err = 0;
 
-	for (uint32_t i = 0; i < rows->parts; i++) {
-		if (rows->changed & (UINT64_C(1) << i)) {
+	for (uint32_t i = 0; i < rows->parts && !err; i++) {
+		if (rows->changed & (UINT64_C(1) << i))
 			err = intern_part(rows, i);
-			if (err)
-				return err;
-		}
-		row->part[i] = rows->part[i];
-		if (FILTER_PART_WORDS(row->part[i]))
-			row->summary |= UINT64_C(1) << i;
+		if (rows->part[i].words)
+			row.summary |= UINT64_C(1) << i;
 	}
+	err = err ? err : intern_list(rows, &row);
+	if (err)
+		return err;
 	rows->changed = 0;
-	return intern(&rows->rows, row, number);
+	return intern(&rows->rows, &row, number);
 }

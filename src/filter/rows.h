@@ -23,12 +23,13 @@ struct pool {
 };
 
 struct rows {
-	uint32_t parts;     /* of each row: a power of two */
+	uint32_t parts;     /* of each row */
 	struct pool blocks; /* struct filter_block; number 0 is all zeros */
-	struct pool rows;   /* struct filter_row with its parts */
-	/* The row being made, with the numbers of those blocks that have not changed. */
+	struct pool lists;  /* struct filter_part: all those of a row that has more than one */
+	struct pool rows;   /* struct filter_row */
+	/* The row being made, with its parts as far as their blocks have not changed. */
 	struct filter_block current[FILTER_BLOCKS_MAX];
-	uint32_t part[FILTER_BLOCKS_MAX];
+	struct filter_part part[FILTER_BLOCKS_MAX];
 	uint64_t changed;
 };
 

@@ -25,14 +25,17 @@ static const struct filter_row *row_at(uint32_t number)
 /* As the BPF side reads it (filter_search.h). */
 static bool bit_at(const struct filter_row *row, uint32_t rule)
 {
-	uint32_t part = row->part[rule / FILTER_BLOCK_RULES];
+	const struct filter_part *part = &row->part;
 	uint32_t word = rule / FILTER_WORD_RULES % FILTER_BLOCK_WORDS;
-	const struct filter_block *block =
-		(const struct filter_block *)rows.blocks.values + FILTER_PART_BLOCK(part);
+	const struct filter_block *block;
 
 	if (!(row->summary >> (rule / FILTER_BLOCK_RULES) & 1))
 		return false;
-	if (!(FILTER_PART_WORDS(part) >> word & 1))
+	if (!part->words)
+		part = (const struct filter_part *)rows.lists.values + row->parts +
+		       rule / FILTER_BLOCK_RULES;
+	block = (const struct filter_block *)rows.blocks.values + part->block;
+	if (!(part->words >> word & 1))
 		return false;
 	return block->word[word] >> rule % FILTER_WORD_RULES & 1;
 }

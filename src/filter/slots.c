@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "filter/slots.h"
+
+/* Ranges that a search may go through by halves: they lie in a cache line or two. */
+#define SLOT_RANGES 4
+
+int address_ranges_add(struct address_ranges *ranges, uint8_t family, struct value start,
+		       uint32_t row)
+{
+	const size_t size = family == AF_INET ? sizeof(struct filter_range4) :
+						sizeof(struct filter_range6);
+
+	ranges->family = family;
+	if (ranges->count == ranges->room) {
+		uint32_t room = ranges->room ? ranges->room * 2 : 64;
+		void *more = reallocarray(ranges->ranges, room, size);
+
+		if (!more)
+			return -ENOMEM;
+		ranges->ranges = more;
+		ranges->room = room;
+	}
+	if (family == AF_INET)
+		((struct filter_range4 *)ranges->ranges)[ranges->count++] =
+			(struct filter_range4){ .start = (uint32_t)start.low, .row = row };
+	else
+		((struct filter_range6 *)ranges->ranges)[ranges->count++] =
+			(struct filter_range6){ .high = start.high, .low = start.low, .row = row };
+	return 0;
+}
+
+/* ---- Nodes and slots ----------------------------------------------------------------- */
+
+/* Ranges that a node is about: all but the first one begin where the node can tell them apart. */
+struct span {
+	uint32_t first, last;
+	bool lower; /* by the lower halves of their addresses */
+};
+
+/* Where a range begins, in the half that a node is about. */
+static uint64_t start_of(const struct address_ranges *ranges, uint32_t range, bool lower)
+{
+	if (ranges->family == AF_INET)
+		return ((const struct filter_range4 *)ranges->ranges)[range].start;
+	return lower ? ((const struct filter_range6 *)ranges->ranges)[range].low :
+		       ((const struct filter_range6 *)ranges->ranges)[range].high;
+}
+
+/* Does a range begin behind the first of the addresses that have `value` in that half? */
+static bool begins_within(const struct address_ranges *ranges, uint32_t range, bool lower)
+{
+	return ranges->family == AF_INET6 && !lower &&
+	       ((const struct filter_range6 *)ranges->ranges)[range].low;
+}
+
+static int make_slots(struct address_ranges *ranges, uint32_t count)
+{
+	const uint32_t room = 2 * ranges->slot_room + count;
+	struct filter_slot *slots;
+
+	if (ranges->slot_count + count > ranges->slot_room) {
+		slots = reallocarray(ranges->slots, room, sizeof(*slots));
+		if (!slots)
+			return -ENOMEM;
+		ranges->slots = slots;
+		ranges->slot_room = room;
+	}
+	ranges->slot_count += count;
+	return 0;
+}
+
+static int make_node(struct address_ranges *ranges, struct filter_node node)
+{
+	const uint32_t room = 2 * ranges->node_room + 16;
+	struct filter_node *nodes;
+
+	if (ranges->node_count == ranges->node_room) {
+		nodes = reallocarray(ranges->nodes, room, sizeof(*nodes));
+		if (!nodes)
+			return -ENOMEM;
+		ranges->nodes = nodes;
+		ranges->node_room = room;
+	}
+	ranges->nodes[ranges->node_count++] = node;
+	return 0;
+}
+
+/* About two slots for each range that begins in the node. */
+static struct filter_node shape(const struct address_ranges *ranges, const struct span *span)
+{
+	struct filter_node node = { .slots = ranges->slot_count, .lower = span->lower };
+	uint64_t width;
+
+	if (span->first == span->last)
+		return node; /* one slot, that of the values before and behind any base */
+	node.base = start_of(ranges, span->first + 1, span->lower);
+	width = start_of(ranges, span->last, span->lower) - node.base;
+	while (width >> node.shift >= 2 * (uint64_t)(span->last - span->first))
+		node.shift++;
+	node.last = (uint32_t)(width >> node.shift) + 2;
+	return node;
+}
+
+/* The last range that is there when a slot begins; its base is `value`. */
+static uint32_t skip_to(const struct address_ranges *ranges, const struct span *span,
+			uint32_t range, uint64_t value)
+{
+	while (range < span->last) {
+		uint64_t start = start_of(ranges, range + 1, span->lower);
+
+		if (start > value ||
+		    (start == value && begins_within(ranges, range + 1, span->lower)))
+			break;
+		range++;
+	}
+	return range;
+}
+
+/* The last range that begins at `value` or before it, whatever its lower half. */
+static uint32_t skip_over(const struct address_ranges *ranges, const struct span *span,
+			  uint32_t range, uint64_t value)
+{
+	while (range < span->last && start_of(ranges, range + 1, span->lower) <= value)
+		range++;
+	return range;
+}
+
+/* The last value of a slot that begins at `value`. */
+static uint64_t end_of(uint64_t value, uint32_t shift)
+{
+	const uint64_t end = value + ((UINT64_C(1) << shift) - 1);
+
+	return end < value ? UINT64_MAX : end;
+}
+
+static int add_node(struct address_ranges *ranges, const struct span *span, unsigned int depth);
+
+/* A slot of a few ranges, or one that leads to a node of its own. */
+static int fill_slot(struct address_ranges *ranges, uint32_t slot, const struct span *span,
+		     unsigned int depth)
+{
+	ranges->slots[slot] = (struct filter_slot){ span->first, span->last };
+	if (span->last - span->first < SLOT_RANGES || depth + 1 == FILTER_NODE_DEPTH)
+		return 0;
+	ranges->slots[slot] = (struct filter_slot){ ranges->node_count, FILTER_SLOT_NODE };
+	return add_node(ranges, span, depth + 1);
+}
+
+static int fill_slots(struct address_ranges *ranges, const struct filter_node *node,
+		      const struct span *span, unsigned int depth)
+{
+	/* Of one value of the upper halves: only the lower ones can tell them apart. */
+	const bool lower = span->lower || (ranges->family == AF_INET6 && !node->shift);
+	uint32_t range = span->first;
+	int err = 0;
+
+	ranges->slots[node->slots] = (struct filter_slot){ span->first, span->first };
+	for (uint32_t i = 1; i < node->last && !err; i++) {
+		const uint64_t value = node->base + ((uint64_t)(i - 1) << node->shift);
+		struct span inner = { .lower = lower };
+
+		inner.first = skip_to(ranges, span, range, value);
+		inner.last = skip_over(ranges, span, inner.first, end_of(value, node->shift));
+		range = inner.last;
+		err = fill_slot(ranges, node->slots + i, &inner, depth);
+	}
+	if (node->last)
+		ranges->slots[node->slots + node->last] =
+			(struct filter_slot){ span->last, span->last };
+	return err;
+}
+
+static int add_node(struct address_ranges *ranges, const struct span *span, unsigned int depth)
+{
+	const struct filter_node node = shape(ranges, span);
+	int err = make_slots(ranges, node.last + 1);
+
+	err = err ? err : make_node(ranges, node);
+	return err ? err : fill_slots(ranges, &node, span, depth);
+}
+
+int address_ranges_index(struct address_ranges *ranges)
+{
+	const struct span all = { .last = ranges->count - 1 };
+
+	return add_node(ranges, &all, 0);
+}
+
+void address_ranges_free(struct address_ranges *ranges)
+{
+	free(ranges->nodes);
+	free(ranges->slots);
+	free(ranges->ranges);
+}
