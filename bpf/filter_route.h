@@ -31,6 +31,21 @@ static __always_inline void fill_question(struct bpf_fib_lookup *question,
 	}
 }
 
+/* Linux 6.3; headers may be older. Kernels that do not know it say so at once. */
+#define FIB_LOOKUP_SKIP_NEIGH (1U << 2)
+#define UNKNOWN_FLAG (-22) /* -EINVAL */
+
+/* Nobody asks for the neighbour, whose table would have to be searched. */
+static __always_inline long ask_route(const struct frame *frame, struct bpf_fib_lookup *question)
+{
+	long said = bpf_fib_lookup(frame_context(frame), question, sizeof(*question),
+				   FIB_LOOKUP_SKIP_NEIGH);
+
+	if (said == UNKNOWN_FLAG)
+		said = bpf_fib_lookup(frame_context(frame), question, sizeof(*question), 0);
+	return said;
+}
+
 /* A packet that came in: for this machine, or to be forwarded? */
 static __always_inline int route_in(struct filter_walk *walk, const struct frame *frame)
 {
@@ -38,7 +53,7 @@ static __always_inline int route_in(struct filter_walk *walk, const struct frame
 
 	walk->in = frame->is_xdp ? frame->xdp->ingress_ifindex : frame->skb->ifindex;
 	fill_question(&question, walk);
-	switch (bpf_fib_lookup(frame_context(frame), &question, sizeof(question), 0)) {
+	switch (ask_route(frame, &question)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:

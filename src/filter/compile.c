@@ -204,6 +204,17 @@ static int rule_intervals(struct intervals *set, const struct rule *rule, enum f
 	}
 }
 
+bool rule_tells_ports(const struct rule *rule)
+{
+	const struct value maximum = field_maximum(FILTER_SOURCE_PORT, AF_INET);
+	struct intervals source, destination;
+
+	intervals_all(&source, maximum);
+	intervals_all(&destination, maximum);
+	return !port_intervals(&source, rule, true) && !port_intervals(&destination, rule, false) &&
+	       (!intervals_is_all(&source, maximum) || !intervals_is_all(&destination, maximum));
+}
+
 /* ---- Partition of a field ---------------------------------------------------------- */
 
 /* From `at` on, the rule's bit is `value`. */

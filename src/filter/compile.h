@@ -55,6 +55,12 @@ void image_free(struct image *image);
 /* Is the mask of an address a prefix's? */
 bool address_is_prefix(const struct match_address *address, uint8_t family);
 
+/*
+ * Do the ports decide whether the rule can match? Then it matches no packet that has none, and its
+ * operations need not ask for a transport header.
+ */
+bool rule_tells_ports(const struct rule *rule);
+
 /* Say why a rule is refused, with the place in the text. Returns err. */
 int rule_refuse(const struct ruleset_report *report, const struct rule *rule, unsigned int column,
 		int err, const char *format, ...) __attribute__((format(printf, 5, 6)));

@@ -13,18 +13,31 @@ static void add_operation(struct image *image, struct filter_op op)
 	image->operations[image->operation_count++] = op;
 }
 
-static int compile_tcp(struct image *image, const struct match_tcp *tcp)
+/* An operation that says no more than that the transport header is there. */
+static void need_transport(struct image *image, const struct rule *rule)
+{
+	if (!rule_tells_ports(rule))
+		add_operation(image, (struct filter_op){ .kind = FILTER_OP_TCP_FLAGS,
+							 .flags = FILTER_OP_NEEDS_L4 });
+}
+
+static int compile_tcp(struct image *image, const struct rule *rule, const struct match_tcp *tcp)
 {
 	image->drops_bad_tcp = true;
-	/* Without flags it is an operation that says no more than that the header is there. */
+	if (tcp->option_given)
+		return -EOPNOTSUPP;
+	if (!tcp->flags_given) {
+		need_transport(image, rule);
+		return 0;
+	}
 	add_operation(image, (struct filter_op){
 				     .kind = FILTER_OP_TCP_FLAGS,
 				     .flags = FILTER_OP_NEEDS_L4 |
 					      (tcp->flags_invert ? FILTER_OP_NEGATED : 0),
-				     .a = tcp->flags_given ? tcp->flags_mask : 0,
-				     .b = tcp->flags_given ? tcp->flags : 0,
+				     .a = tcp->flags_mask,
+				     .b = tcp->flags,
 			     });
-	return tcp->option_given ? -EOPNOTSUPP : 0;
+	return 0;
 }
 
 static void compile_icmp(struct image *image, const struct match_icmp *icmp)
@@ -71,15 +84,14 @@ static void compile_masked(struct image *image, enum filter_op_kind kind, uint32
 }
 
 /* Returns 0 or -EOPNOTSUPP. */
-static int compile_match(struct image *image, const struct match *match)
+static int compile_match(struct image *image, const struct rule *rule, const struct match *match)
 {
 	switch (match->kind) {
 	case MATCH_TCP:
-		return compile_tcp(image, &match->tcp);
+		return compile_tcp(image, rule, &match->tcp);
 	case MATCH_UDP:
 	case MATCH_SCTP:
-		add_operation(image, (struct filter_op){ .kind = FILTER_OP_TCP_FLAGS,
-							 .flags = FILTER_OP_NEEDS_L4 });
+		need_transport(image, rule);
 		return 0;
 	case MATCH_MULTIPORT:
 		return match->multiport.of == MULTIPORT_EITHER ? -EOPNOTSUPP : 0;
@@ -172,7 +184,7 @@ static int compile_rule(struct image *image, const struct rule *rule,
 	for (size_t i = 0; i < rule->match_count && !err; i++) {
 		const struct match *match = &rule->matches[i];
 
-		err = compile_match(image, match);
+		err = compile_match(image, rule, match);
 		if (err)
 			return rule_refuse(report, rule, match->column, err,
 					   "match '%s' is not supported in this form",
