@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Sets, as the BPF programs (set.h) and `bpfw set` (src/filter/set.h) share them. Addresses and
+ * ports are in network byte order, everything else is in host byte order. The file includes
+ * nothing, so that vmlinux.h (BPF) or linux/types.h (user space) can come before it.
+ *
+ * A set is known by its number. Four pinned maps have a slot for each number: `set_info` says
+ * what the set is, and one of the other three, maps of maps, holds its entries:
+ *
+ *	set_cells	hash:net, bitmap:port: an array of cells of one cache line; beside a hash
+ *			map with timeouts the keys that rules added
+ *	set_hash	hash:ip, hash:ip,port: a hash map, to which rules can add
+ *	set_trie	hash:net,port: the kernel's LPM trie, protocol and port before the address
+ */
+#ifndef BPFW_SET_LAYOUT_H
+#define BPFW_SET_LAYOUT_H
+
+#define SET_MAX 1024    /* sets */
+#define SET_BLOCK4 0    /* the built-in block list, IPv4 ... */
+#define SET_BLOCK6 1    /* ... and IPv6 */
+#define SET_FIRST 2     /* from here on are those that users make */
+#define SET_NAME_LEN 32 /* with the 0: IPSET_MAXNAMELEN */
+
+/* Raised when a layout below changes: the pins of another one are not used. */
+#define SET_LAYOUT 1
+
+enum set_kind {
+	SET_NONE, /* no set has this number */
+	SET_HASH_IP,
+	SET_HASH_NET,
+	SET_HASH_IP_PORT,
+	SET_HASH_NET_PORT,
+	SET_BITMAP_PORT,
+	SET_KINDS,
+};
+
+enum set_flags {
+	SET_WITH_TIMEOUT = 1 << 0, /* entries may end */
+	SET_WITH_COMMENT = 1 << 1,
+	SET_HELD = 1 << 2, /* a filter in force uses it */
+};
+
+struct set_info {
+	char name[SET_NAME_LEN];
+	__u8 kind;   /* enum set_kind, written last */
+	__u8 family; /* AF_INET or AF_INET6, 0 for bitmap:port */
+	__u8 flags;  /* enum set_flags */
+	__u8 pad;
+	__u32 timeout; /* seconds, of entries that are added without one; 0: for ever */
+	__u32 maxelem;
+	__u32 hashsize; /* as it was given: of no effect */
+	__u16 first;    /* bitmap:port: the range */
+	__u16 last;
+	__u32 pad2;
+	__u64 refused; /* additions by rules that found the set full */
+};
+
+/*
+ * When an entry ends: in units of 2^27 ns (0.134 s) of the clock that counts the time asleep too,
+ * so that 32 bits last for 18 years of uptime. An entry is there as long as the clock has not
+ * come to its end.
+ */
+#define SET_CLOCK_SHIFT 27
+#define SET_FOREVER 0xffffffffU
+
+/* ---- set_hash and set_trie ----------------------------------------------------- */
+
+/* Key of set_hash. Padding is 0: keys are compared as bytes. */
+struct set_key {
+	__be32 addr[4]; /* IPv4: the first one */
+	__be16 port;    /* 0 in hash:ip */
+	__u8 protocol;
+	__u8 pad;
+};
+
+/* Key of set_trie: SET_TRIE_PORT bits, then those of the prefix. */
+struct set_trie_key {
+	__u32 bits;
+	__u8 protocol;
+	__u8 pad;
+	__be16 port;
+	__be32 addr[4];
+};
+
+#define SET_TRIE_PORT 32
+
+enum set_entry_flags {
+	SET_NOMATCH = 1 << 0, /* an exception from a shorter prefix */
+	SET_USED = 1 << 1,    /* struct set_prefix: is one */
+};
+
+struct set_value {
+	__u32 end;
+	__u8 length; /* of the prefix (set_trie) */
+	__u8 flags;  /* enum set_entry_flags */
+	__u16 pad;
+};
+
+/* ---- set_cells ------------------------------------------------------------------ */
+
+/*
+ * bitmap:port: word PORT % 16 of cell PORT / 16 is the end of the port's entry, 0 if there is
+ * none.
+ *
+ * hash:net: the whole address space as ranges in ascending order, each with the longest prefix
+ * that covers it. A range is known by its last address, so the last range of all ends with the
+ * last address there is, and a search always arrives somewhere. Ranges are in leaves, leaves in
+ * index nodes of the same form, and above them are levels of plain keys:
+ *
+ *	levels	a cell is a node: the last addresses of its children. The children of node n are
+ *		the nodes n * fan .. n * fan + fan - 1 of the level below, the lowest level's are
+ *		index nodes.
+ *	index	a node: last addresses, and the cell at which the leaf begins
+ *	leaf	a node: last addresses, and labels of prefixes
+ *
+ * Nothing that a reader can reach is changed, but for ends and parents of prefixes (one word
+ * each): a writer puts new leaves and a new directory (levels and index) beside the old ones,
+ * stores the new root, and uses the old cells again when no program can be reading them.
+ *
+ * IPv4: fan 16, a node of index and leaf is one cell (struct set_node4). IPv6: fan 8, two cells a
+ * node of the levels (upper halves of the addresses, lower halves), three of index and leaf
+ * (upper halves, values, lower halves).
+ */
+#define SET_CELL 64
+
+/*
+ * hash:ip and hash:ip,port with timeouts: keys that rules added, in a ring of maxelem places from
+ * the second cell on. Where the next one goes, rules look whether the entry that was there has
+ * ended, and make room.
+ */
+#define SET_RING_KEYS 2  /* in a cell */
+#define SET_RING_LOOKS 8 /* places that an addition looks at */
+
+struct set_node4 {
+	__u32 last[8];
+	__u32 value[8];
+};
+
+/*
+ * IPv4 sets of SET_FAST_MIN prefixes and more have beside it what answers most lookups from two
+ * or three cells: a table of words by the first 17 bits of the address. A word says what holds
+ * for all addresses with these bits, or where to go on: a leaf has up to 29 ranges, the last 16
+ * bits of their last addresses and two bits each that say the same as words do; a table is one
+ * cell, words by the next four bits. SET_FAST_LOOK sends the reader to the leaf above. Cells are
+ * written before the word that leads to them, and not used again in this map.
+ */
+#define SET_FAST_MIN 1024
+#define SET_FAST_BITS 17
+#define SET_FAST_WORDS 16 /* of a cell: a table has them by four bits */
+#define SET_FAST_LASTS 28
+
+enum set_fast {
+	SET_FAST_OUT,
+	SET_FAST_IN,
+	SET_FAST_LOOK,
+	SET_FAST_LEAF, /* from here on with the number of a cell */
+	SET_FAST_TABLE,
+};
+
+#define SET_FAST_KIND 7
+#define SET_FAST_SHIFT 3
+
+struct set_fast4 {
+	__u16 last[SET_FAST_LASTS];
+	__u64 states; /* two bits each, from the lowest on */
+};
+
+/* Padding of nodes: a last address that no address is behind. */
+#define SET_LAST_PAD 0xff
+
+/* A prefix. Number 0 is none, and the parent of those that no other covers. */
+struct set_prefix {
+	__be32 addr[4];
+	__u32 end;
+	__u32 parent; /* number of the longest prefix that covers this one */
+	__u8 length;
+	__u8 flags; /* enum set_entry_flags */
+	__u16 pad;
+	__u32 next; /* not in use: the next one that is not */
+};
+
+#define SET_PREFIXES (SET_CELL / 32) /* in a cell */
+
+/*
+ * What a leaf says of a range: 0, or the number of its prefix, shifted, and whether that prefix
+ * has to be looked at, because it may end or is an exception. All others match.
+ */
+#define SET_LABEL_LOOK 1U
+#define SET_LABEL_SHIFT 1
+
+#define SET_LEVELS 9 /* 8^9 index nodes and more */
+
+/* Where a search begins. */
+struct set_directory {
+	__u32 levels;   /* cells of plain keys on the way to an index node */
+	__u32 index;    /* the first index node */
+	__u32 prefixes; /* the first cell of prefixes */
+	__u32 wide;     /* IPv6: 1 if a prefix is longer than 64 bits, so that lower halves count */
+	__u32 level[SET_LEVELS]; /* the first cell of a level, the highest one first */
+	__u32 leaves;
+	__u32 nodes; /* of the index */
+	__u32 pad;
+};
+
+enum set_state {
+	SET_CLEAN,
+	SET_RETIRED,  /* cells of the last change may be read still */
+	SET_CHANGING, /* a writer ended in mid-change: build anew from the prefixes */
+};
+
+/* The first cell; the directories follow in the second and third one. */
+struct set_head {
+	__u32 root;  /* cell of the directory in force */
+	__u32 state; /* enum set_state */
+	__u32 cells; /* of the whole map; those of set_fast4 and its tables are the last ones */
+	__u32 wide_prefixes; /* prefixes longer than 64 bits */
+	__u32 directory[2];  /* where the cells of either directory are ... */
+	__u32 fast;          /* the first cell of the table by 17 bits, 0 for none */
+	__u32 first_leaf;    /* ... those of leaves ... */
+	__u32 max_leaves;
+	__u32 first_prefix; /* ... and of prefixes */
+	__u32 max_prefixes;
+	__u32 unused;      /* prefixes from here on were never used */
+	__u32 free;        /* the first of those that may be used again */
+	__u32 count;       /* prefixes */
+	__u32 family;      /* AF_INET or AF_INET6 */
+	__u32 fast_unused; /* cells from here on are for set_fast4 and its tables */
+};
+
+struct set_cell {
+	union {
+		__u32 word[SET_CELL / 4];
+		__u64 quad[SET_CELL / 8];
+		struct set_node4 node4;
+		struct set_fast4 fast4;
+		struct set_head head;
+		struct set_directory directory;
+		struct set_prefix prefix[SET_PREFIXES];
+		struct set_key
+			key[SET_RING_KEYS]; /* the first cell: word[0] is where the next one goes */
+	};
+};
+
+#endif /* BPFW_SET_LAYOUT_H */
