@@ -24,6 +24,26 @@ unit_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 $(eval $(call test_directory,unit))
 $(eval $(call test_directory,packet))
 
+# ---- BPF objects of tests: tests/probe/NAME.bpf.c -> build/include/NAME_probe.skel.h ----
+
+build/tests/probe/%.clang.o: tests/probe/%.bpf.c build/stamp/bpf \
+		$(if $(USES_VMLINUX),$(VMLINUX_H)) | $(LIBBPF_READY)
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -Itests/probe -MMD -MP -MT $@ -MF $(@:.o=.d).tmp -c -o $@.tmp $< && \
+		mv -f $(@:.o=.d).tmp $(@:.o=.d) && mv -f $@.tmp $@
+
+build/include/%_probe.skel.h: build/tests/probe/%.clang.o | $(BPFTOOL_READY)
+	$(call say,SKEL,$@)
+	@mkdir -p $(@D)
+	$(Q)$(BPFTOOL) gen object build/tests/probe/$*.bpf.o $< && \
+		$(BPFTOOL) gen skeleton build/tests/probe/$*.bpf.o name $*_probe_bpf >$@.tmp && \
+		mv -f $@.tmp $@
+
+.PRECIOUS: build/tests/probe/%.clang.o
+build/obj/tests/packet/set_test.o build/obj/bench/set.o: | build/include/set_probe.skel.h
+-include $(wildcard build/tests/probe/*.d)
+
 # ---- tests/verifier: the BPF side by each compiler that is here, named by major version ----
 
 clang_major = $(shell echo __clang_major__ | $1 -E -P -x c - 2>/dev/null)
@@ -77,3 +97,8 @@ verifier-tests: build/tests/verifier/verify $(VERIFIER_OBJECTS)
 tests: build/bpfw build/asan/bpfw $(unit_TESTS:%=build/%) $(unit_TESTS:%=build/asan/%) \
 	$(packet_TESTS:%=build/%) verifier-tests build/asan/tests/filter/print $(FUZZERS) \
 	$(BPFTOOL_FULL)
+
+# ---- bench/set, which is linked to bpfw's own sets ----
+
+build/bench/set: build/obj/bench/set.o build/libbpfw.a $(LIBBPF_ARCHIVE) build/stamp/ldflags
+	$(link)

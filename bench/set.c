@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a lookup in a set costs a BPF program: `build/bench/set [ROUNDS [ENTRIES...]]`, as root.
+ * Sets of random prefixes, random addresses, so that caches are as cold as they are for a
+ * router's packets; each lookup waits for the one before. The program without the lookup is
+ * measured alternately and subtracted. Tab-separated: kind, family, prefixes, ns of a lookup
+ * (median, least, most), seconds to build, megabytes.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/resource.h>
+
+#include "filter/set.h"
+#include "set_probe.skel.h"
+
+#define QUERIES (1U << 20)
+#define ROUNDS_MAX 51
+
+static unsigned int rounds = 5;
+static uint64_t seed = 1;
+static struct set_probe_bpf *probe_bpf;
+
+static uint64_t draw(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed * 0x2545f4914f6cdd1dULL;
+}
+
+static void fail(const char *what, int err)
+{
+	fprintf(stderr, "set: %s: %s\n", what, strerror(err < 0 ? -err : err));
+	exit(1);
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* IPv4: /20 to /32, most of them /24; IPv6: /32 to /64 of 2000::/3, most of them /48. */
+static void draw_prefix(uint8_t family, struct set_entry *entry, bool whole)
+{
+	uint64_t words[2] = { draw(), draw() };
+	unsigned int bits;
+
+	memset(entry, 0, sizeof(*entry));
+	memcpy(entry->addr, words, family == AF_INET ? 4 : 16);
+	if (family == AF_INET) {
+		entry->length = draw() % 2 ? 24 : (uint8_t)(20 + draw() % 13);
+	} else {
+		entry->addr[0] = 0x20 | (entry->addr[0] & 0x1f);
+		entry->length = draw() % 2 ? 48 : (uint8_t)(32 + draw() % 33);
+	}
+	if (whole)
+		entry->length = family == AF_INET ? 32 : 128;
+	for (bits = entry->length; bits < (family == AF_INET ? 32U : 128U); bits++)
+		entry->addr[bits / 8] &= (uint8_t) ~(0x80 >> bits % 8);
+}
+
+static double run(int program)
+{
+	unsigned char frame[64] = { 0 };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame),
+		    .repeat = QUERIES);
+	int err = bpf_prog_test_run_opts(program, &run);
+
+	if (err)
+		fail("BPF_PROG_TEST_RUN", err);
+	return run.duration;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* What the kernel says that the set's map takes. */
+static double megabytes(const struct set_store *store, uint32_t number)
+{
+	double most = 0;
+
+	for (int i = 0; i < SET_SLOT_COMMENTS; i++) {
+		char path[64], line[128];
+		long bytes = 0;
+		uint32_t id;
+		FILE *info;
+		int fd;
+
+		if (bpf_map_lookup_elem(store->slots_fd[i], &number, &id))
+			continue;
+		fd = bpf_map_get_fd_by_id(id);
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+		info = fopen(path, "re");
+		while (info && fgets(line, sizeof(line), info))
+			sscanf(line, "memlock: %ld", &bytes);
+		if (info)
+			fclose(info);
+		close(fd);
+		most = (double)bytes / 1e6;
+	}
+	return most;
+}
+
+static void fill(struct set_store *store, uint32_t number, uint32_t count)
+{
+	const struct set_info *info = &store->info[number];
+	struct set_entry *entries = calloc(count, sizeof(*entries));
+	int err;
+
+	if (!entries)
+		fail("entries", ENOMEM);
+	for (uint32_t i = 0; i < count; i++)
+		draw_prefix(info->family, &entries[i], info->kind == SET_HASH_IP);
+	err = set_fill(store, number, entries, count, true);
+	if (err)
+		fail("set_fill", err);
+	free(entries);
+}
+
+static double time_lookups(double *with)
+{
+	probe_bpf->bss->hits = 0;
+	for (unsigned int i = 0; i < rounds; i++) {
+		double without = run(bpf_program__fd(probe_bpf->progs.probe_nothing));
+
+		with[i] = run(bpf_program__fd(probe_bpf->progs.probe_random)) - without;
+	}
+	qsort(with, rounds, sizeof(*with), compare);
+	return (double)probe_bpf->bss->hits / QUERIES / rounds;
+}
+
+static void measure(struct set_store *store, uint8_t kind, uint8_t family, uint32_t count,
+		    uint32_t timeout)
+{
+	const struct set_info wanted = {
+		.name = "bench",
+		.kind = kind,
+		.family = family,
+		.flags = timeout ? SET_WITH_TIMEOUT : 0,
+		.timeout = timeout,
+		.maxelem = count,
+	};
+	double with[ROUNDS_MAX], start = seconds(), built, share;
+	int number = set_create(store, &wanted);
+
+	if (number < 0)
+		fail("set_create", number);
+	fill(store, (uint32_t)number, count);
+	built = seconds() - start;
+	probe_bpf->bss->set = (uint32_t)number;
+	probe_bpf->bss->family = family;
+	share = time_lookups(with);
+	printf("%s\t%s\t%u\t%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.1f\t%.2f\n", set_kind_name(kind),
+	       family == AF_INET ? "inet" : "inet6", count, timeout ? "timeout" : "-",
+	       with[rounds / 2], with[0], with[rounds - 1], built,
+	       megabytes(store, (uint32_t)number), share);
+	fflush(stdout);
+	set_destroy(store, (uint32_t)number);
+}
+
+/* A bpffs that nobody else sees: sets of this machine are left alone. */
+static void hide(void)
+{
+	if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("bpffs", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
+		fail("a bpffs of its own", errno);
+}
+
+static void load(const struct set_store *store)
+{
+	int err;
+
+	probe_bpf = set_probe_bpf__open();
+	if (!probe_bpf)
+		fail("open", errno);
+	bpf_map__reuse_fd(probe_bpf->maps.set_info, store->info_fd);
+	bpf_map__reuse_fd(probe_bpf->maps.set_cells, store->slots_fd[SET_SLOT_CELLS]);
+	bpf_map__reuse_fd(probe_bpf->maps.set_hash, store->slots_fd[SET_SLOT_HASH]);
+	bpf_map__reuse_fd(probe_bpf->maps.set_trie, store->slots_fd[SET_SLOT_TRIE]);
+	err = set_probe_bpf__load(probe_bpf);
+	if (err)
+		fail("load", err);
+}
+
+int main(int argc, char *argv[])
+{
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	struct set_store store;
+	int err;
+
+	if (argc > 1)
+		rounds = (unsigned int)atoi(argv[1]);
+	if (rounds < 1 || rounds > ROUNDS_MAX)
+		return 2;
+	hide();
+	err = set_store_open(&store, true);
+	if (err)
+		fail("set_store_open", err);
+	load(&store);
+	puts("kind\tfamily\tentries\toptions\tns\tleast\tmost\tbuild_s\tMB\thits");
+	for (int i = 2; i < argc || (i == 2 && argc <= 2); i++) {
+		uint32_t count = argc > 2 ? (uint32_t)atoi(argv[i]) : 1000000;
+
+		for (size_t f = 0; f < 2; f++) {
+			measure(&store, SET_HASH_NET, families[f], count, 0);
+			measure(&store, SET_HASH_NET, families[f], count, 3600);
+			measure(&store, SET_HASH_NET_PORT, families[f], count, 0);
+			measure(&store, SET_HASH_IP, families[f], count, 0);
+		}
+	}
+	set_store_close(&store);
+	return 0;
+}
