@@ -205,7 +205,6 @@ build/asan/bpfw: build/asan/obj/src/main.o build/asan/libbpfw.a $(LIBBPF_ARCHIVE
 	$(link)
 
 include mk/tests.mk
-include mk/fuzz.mk
 
 # A bpftool made from the submodule is found like an installed one; a make started by what
 # is run here is not part of this one.

@@ -21,6 +21,7 @@
 #include <sys/resource.h>
 
 #include "filter/set.h"
+#include "filter/set_parse.h"
 #include "set_probe.skel.h"
 
 #define QUERIES (1U << 20)

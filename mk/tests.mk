@@ -78,13 +78,16 @@ build/asan/tests/filter/print: build/asan/obj/tests/filter/print.o build/asan/li
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZ_RULESET := $(addprefix src/filter/,names.c option.c value.c lexer.c reader.c rule.c parser.c \
 	check.c printer.c ruleset.c)
+FUZZ_SET := $(addprefix src/filter/,set_parse.c set_tree.c)
 FUZZERS := $(if $(filter tests fuzz,$(GOALS)),$(if $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | $(CLANG) \
-	$(FUZZ_FLAGS) -o /dev/null -x c - 2>&1),,build/tests/fuzz/ruleset))
+	$(FUZZ_FLAGS) -o /dev/null -x c - 2>&1),,build/tests/fuzz/ruleset build/tests/fuzz/set))
 
-build/tests/fuzz/ruleset: tests/fuzz/ruleset_fuzz.c $(FUZZ_RULESET) $(wildcard src/filter/*.h)
+build/tests/fuzz/ruleset: $(FUZZ_RULESET)
+build/tests/fuzz/set: $(FUZZ_SET)
+build/tests/fuzz/%: tests/fuzz/%_fuzz.c $(wildcard src/filter/*.h bpf/*_layout.h)
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Isrc -g -O1 $(FUZZ_FLAGS) -o $@.tmp \
+	$(Q)$(CLANG) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -Isrc -Ibpf -g -O1 $(FUZZ_FLAGS) -o $@.tmp \
 		$(filter %.c,$^) && mv -f $@.tmp $@
 
 .PHONY: fuzz

@@ -5,6 +5,7 @@
 
 #include "daemon.h"
 #include "filter/command.h"
+#include "filter/set_command.h"
 #include "log.h"
 #include "options.h"
 #include "show.h"
@@ -19,6 +20,8 @@ static void print_usage(FILE *to)
 	      "       bpfw stats [--json]\n"
 	      "       bpfw status [--json]\n"
 	      "       bpfw filter load|show|zero|unload ...\n"
+	      "       bpfw set load|create|add|del|test|list|destroy ...\n"
+	      "       bpfw block add|del|test|load|list ...\n"
 	      "\n"
 	      "Takes established TCP and UDP flows, NAT included, out of the network stack: a BPF\n"
 	      "program forwards their packets, as long as conntrack, routing and neighbours say so.\n"
@@ -45,6 +48,7 @@ static void print_usage(FILE *to)
 	      "bpfw stats             show every counted exit by reason\n"
 	      "bpfw status            show what is attached where\n"
 	      "bpfw filter            enforce iptables-save rules: bpfw filter --help\n"
+	      "bpfw set, bpfw block   sets of addresses for rules, and the block list\n"
 	      "\n"
 	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
 	      to);
@@ -56,10 +60,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "filter", filter_command },
-	{ "flows", show_flows },
-	{ "stats", show_stats },
-	{ "status", show_status },
+	{ "block", block_command }, { "filter", filter_command }, { "flows", show_flows },
+	{ "set", set_command },     { "stats", show_stats },      { "status", show_status },
 };
 
 static int run_daemon(int argc, char *const argv[])

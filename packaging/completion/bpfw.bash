@@ -42,12 +42,14 @@ _bpfw() {
 	--cpus) found=$(compgen -W "$(cat /sys/devices/system/cpu/online)" -- "$word") ;;
 	--exclude | --exclude-mark | --max-flows | --tcp-idle | --udp-idle | --user) found='' ;;
 	filter) found=$(compgen -W 'load show zero flush unload' -- "$word") ;;
+	set) found=$(compgen -W 'load create add del test list destroy' -- "$word") ;;
+	block) found=$(compgen -W 'add del test load list' -- "$word") ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;
 	*)
 		[[ ${COMP_WORDS[1]} == filter ]] && command=(filter)
 		found=$(compgen -W "$(_bpfw_options "${COMP_WORDS[0]}" "${command[@]}")" -- "$word")
 		if ((COMP_CWORD == 1)); then
-			found+=$'\n'$(compgen -W 'filter flows stats status' -- "$word")
+			found+=$'\n'$(compgen -W 'block filter flows set stats status' -- "$word")
 		fi
 		;;
 	esac

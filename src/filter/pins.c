@@ -34,9 +34,11 @@ static uint64_t namespace_id(void)
 	return stat("/proc/self/ns/net", &status) ? 0 : status.st_ino;
 }
 
-static void directory_name(char *name, size_t size)
+#define OURS "filter"
+
+static void directory_name(char name[64], const char *purpose)
 {
-	snprintf(name, size, "bpfw-filter-%llx", (unsigned long long)namespace_id());
+	snprintf(name, 64, "bpfw-%s-%llx", purpose, (unsigned long long)namespace_id());
 }
 
 /* Only root, or who we are, can have made what is taken from it. */
@@ -74,11 +76,11 @@ bool pins_exist(void)
 	_cleanup_close_ int bpffs = instance_open_bpffs(false);
 	char name[64];
 
-	directory_name(name, sizeof(name));
+	directory_name(name, OURS);
 	return bpffs >= 0 && !faccessat(bpffs, name, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 
-int pins_open(bool make)
+int pins_open_of(const char *purpose, bool make)
 {
 	_cleanup_close_ int bpffs = instance_open_bpffs(make);
 	char name[64];
@@ -86,13 +88,18 @@ int pins_open(bool make)
 
 	if (bpffs < 0)
 		return bpffs;
-	directory_name(name, sizeof(name));
+	directory_name(name, purpose);
 	do {
 		if (make && mkdirat(bpffs, name, 0700) && errno != EEXIST)
 			return -errno;
 		fd = open_locked(bpffs, name);
 	} while (fd == -EAGAIN || (fd == -ENOENT && make));
 	return fd;
+}
+
+int pins_open(bool make)
+{
+	return pins_open_of(OURS, make);
 }
 
 /* libbpf takes paths, not descriptors (before Linux 6.5 the kernel does, too). */
@@ -150,7 +157,7 @@ void pins_remove_all(int pins)
 	_cleanup_close_ int bpffs = instance_open_bpffs(false);
 	char name[64];
 
-	directory_name(name, sizeof(name));
+	directory_name(name, OURS);
 	pins_for_each(pins, remove_one, NULL);
 	if (bpffs >= 0)
 		unlinkat(bpffs, name, AT_REMOVEDIR);

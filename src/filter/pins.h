@@ -12,6 +12,12 @@
 /* Is there one? Waits for nobody. */
 bool pins_exist(void);
 
+/*
+ * The same for what is kept for another purpose, in a directory of its own: "filter" is that of
+ * pins_open().
+ */
+int pins_open_of(const char *purpose, bool make);
+
 /* Returns a descriptor or -errno; -ENOENT: there is none, and it was not to be made. */
 int pins_open(bool make);
 

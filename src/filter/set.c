@@ -2,28 +2,23 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/statfs.h>
 #include <time.h>
 
-#include "../log.h"
-#include "../util.h"
-#include "set.h"
-#include "set_tree.h"
+#include "filter/pins.h"
+#include "filter/set.h"
+#include "filter/set_parse.h"
+#include "filter/set_tree.h"
+#include "log.h"
+#include "util.h"
 
-#define BPFFS "/sys/fs/bpf"
 #define TEXT_OF(number) #number
 #define TEXT(number) TEXT_OF(number)
-#define PINS BPFFS "/bpfw-sets-" TEXT(SET_LAYOUT)
+#define PURPOSE "sets-" TEXT(SET_LAYOUT)
 
 #ifndef BPF_F_INNER_MAP /* Linux 5.10 */
 #define BPF_F_INNER_MAP (1U << 12)
@@ -102,60 +97,21 @@ static int create_info(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static int have_bpffs(void)
-{
-	struct statfs fs;
-
-	if (!statfs(BPFFS, &fs) && fs.f_type == BPF_FS_MAGIC)
-		return 0;
-	if (mount("bpffs", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
-		return -errno;
-	return 0;
-}
-
-/*
- * The directory of the pins, locked. The kernel makes bpffs' root sticky, so one that is ours,
- * and no symbolic link, is not replaced by others either.
- */
-static int open_directory(bool create)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat status;
-	int err = create ? have_bpffs() : 0;
-
-	if (err)
-		return err;
-	if (create && mkdir(PINS, 0700) && errno != EEXIST)
-		return -errno;
-	fd = open(PINS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &status))
-		return -errno;
-	if (status.st_uid != geteuid() || status.st_mode & 077)
-		return -EPERM;
-	while (flock(fd, LOCK_EX))
-		if (errno != EINTR)
-			return -errno;
-	return take_fd(&fd);
-}
-
 /* The pinned map, or a new one that is pinned now. */
-static int open_pin(const char *name, int slot, bool create)
+static int open_pin(int directory, const char *name, int slot, bool create)
 {
-	_cleanup_close_ int fd = -1;
-	char path[sizeof(PINS) + 32];
+	_cleanup_close_ int fd = pins_get(directory, name);
+	int err;
 
-	snprintf(path, sizeof(path), PINS "/%s", name);
-	fd = bpf_obj_get(path);
 	if (fd >= 0)
 		return take_fd(&fd);
-	if (errno != ENOENT || !create)
-		return -errno;
+	if (fd != -ENOENT || !create)
+		return fd;
 	fd = slot < 0 ? create_info() : create_slots((enum set_slots)slot);
 	if (fd < 0)
 		return fd;
-	return bpf_obj_pin(fd, path) ? -errno : take_fd(&fd);
+	err = pins_put(directory, name, fd);
+	return err ? err : take_fd(&fd);
 }
 
 static int open_maps(struct set_store *store, bool create)
@@ -163,11 +119,11 @@ static int open_maps(struct set_store *store, bool create)
 	void *info;
 
 	for (int i = 0; i < SET_SLOTS; i++) {
-		store->slots_fd[i] = open_pin(slot_kinds[i].name, i, create);
+		store->slots_fd[i] = open_pin(store->directory, slot_kinds[i].name, i, create);
 		if (store->slots_fd[i] < 0)
 			return store->slots_fd[i];
 	}
-	store->info_fd = open_pin("set_info", -1, create);
+	store->info_fd = open_pin(store->directory, "set_info", -1, create);
 	if (store->info_fd < 0)
 		return store->info_fd;
 	info = mmap(NULL, SET_MAX * sizeof(*store->info), PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -186,13 +142,14 @@ int set_store_open(struct set_store *store, bool create)
 	*store = (struct set_store){ .info_fd = -1, .slots_fd = { -1, -1, -1, -1 } };
 	/* Before 5.11 maps are charged to it. */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
-	store->directory = open_directory(create);
+	store->directory = pins_open_of(PURPOSE, create);
 	err = store->directory < 0 ? store->directory : open_maps(store, create);
 	if (!err)
 		return 0;
 	set_store_close(store);
 	if (err != -ENOENT || create)
-		log_error("cannot use the sets in " PINS ": %s; it takes root", strerror(-err));
+		log_error("cannot use the sets in the bpffs: %s%s", strerror(-err),
+			  err == -EPERM || err == -EACCES ? "; it takes root" : "");
 	return err;
 }
 
@@ -208,17 +165,6 @@ void set_store_close(struct set_store *store)
 }
 
 /* ---- Sets ------------------------------------------------------------------------ */
-
-const char *set_kind_name(uint8_t kind)
-{
-	static const char *const names[SET_KINDS] = {
-		[SET_HASH_IP] = "hash:ip",           [SET_HASH_NET] = "hash:net",
-		[SET_HASH_IP_PORT] = "hash:ip,port", [SET_HASH_NET_PORT] = "hash:net,port",
-		[SET_BITMAP_PORT] = "bitmap:port",
-	};
-
-	return kind < SET_KINDS ? names[kind] : NULL;
-}
 
 static enum set_slots slot_of(const struct set_info *info)
 {
@@ -1306,11 +1252,4 @@ int set_list(struct set_store *store, uint32_t number, struct set_entry **entrie
 	*count = drop_twins(list.entry, list.count);
 	*entries = list.entry;
 	return 0;
-}
-
-void set_entries_free(struct set_entry *entries, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(entries[i].comment);
-	free(entries);
 }

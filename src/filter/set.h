@@ -60,8 +60,6 @@ void set_store_close(struct set_store *store);
 /* Number of the set with this name; -ENOENT. */
 int set_find(const struct set_store *store, const char *name);
 
-const char *set_kind_name(uint8_t kind);
-
 /*
  * Make a set, empty, of name, kind, family, flags, timeout, maxelem, first and last of `wanted`.
  * Returns its number, -EEXIST or -ENOSPC (no number is free), -errno.
@@ -102,10 +100,9 @@ int set_alter(struct set_store *store, uint32_t number, const struct set_info *w
 	      const struct set_entry *entries, size_t count);
 
 /*
- * All entries in ascending order, in an array for set_entries_free(). `timeout` is what is left,
+ * All entries in ascending order, in an array for set_entries_free() (set_parse.h). `timeout` is what is left,
  * `timed` whether it ends. 0 or -errno.
  */
 int set_list(struct set_store *store, uint32_t number, struct set_entry **entries, size_t *count);
-void set_entries_free(struct set_entry *entries, size_t count);
 
 #endif /* BPFW_FILTER_SET_H */

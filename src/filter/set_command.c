@@ -4,11 +4,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "../log.h"
-#include "../util.h"
-#include "set.h"
-#include "set_command.h"
-#include "set_parse.h"
+#include "log.h"
+#include "util.h"
+#include "filter/set.h"
+#include "filter/set_command.h"
+#include "filter/set_parse.h"
 
 #define FILE_MAX (512UL << 20) /* bytes; ten million lines are fewer */
 #define WORDS 64

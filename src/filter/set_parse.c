@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "../util.h"
-#include "set_parse.h"
-#include "set_tree.h"
+#include "util.h"
+#include "filter/set_parse.h"
+#include "filter/set_tree.h"
 
 #define TOKENS 32      /* a line of all options has fewer */
 #define TOKEN_SHOWN 60 /* of a token in a message */
@@ -41,6 +41,24 @@ struct parser {
 	bool plain; /* lines are entries, of two sets */
 	char *error;
 };
+
+const char *set_kind_name(uint8_t kind)
+{
+	static const char *const names[SET_KINDS] = {
+		[SET_HASH_IP] = "hash:ip",           [SET_HASH_NET] = "hash:net",
+		[SET_HASH_IP_PORT] = "hash:ip,port", [SET_HASH_NET_PORT] = "hash:net,port",
+		[SET_BITMAP_PORT] = "bitmap:port",
+	};
+
+	return kind < SET_KINDS ? names[kind] : NULL;
+}
+
+void set_entries_free(struct set_entry *entries, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(entries[i].comment);
+	free(entries);
+}
 
 /* ---- Messages -------------------------------------------------------------------- */
 

@@ -10,7 +10,10 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "set.h"
+#include "filter/set.h"
+
+const char *set_kind_name(uint8_t kind);
+void set_entries_free(struct set_entry *entries, size_t count);
 
 /* Room for a message. */
 #define SET_ERROR 512

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "../util.h"
-#include "set_tree.h"
+#include "util.h"
+#include "filter/set_tree.h"
 
 #define NODE 8      /* children of an index node, ranges of a leaf */
 #define NODE_FILL 6 /* ranges of a leaf that is built, so that it can take some more */

@@ -119,6 +119,38 @@ def filter_usage_error(context, name):
     rejects(context, ["filter", *words], USAGE, *named)
 
 
+SET_ERRORS = {
+    "no command": (["set"], ["command is missing"]),
+    "unknown command": (["set", "save"], ["no such command"]),
+    "no file": (["set", "load"], ["too few"]),
+    "no entry": (["set", "add", "name"], ["too few"]),
+    "unknown option": (["set", "list", "--colour"], ["option"]),
+    "no command of block": (["block"], ["command is missing", "bpfw block"]),
+    "no prefix": (["block", "add"], ["too few"]),
+    "no duration": (["block", "add", "192.0.2.1", "--for", "ever"], ["duration", "1h30m"]),
+}
+
+
+@test(*SET_ERRORS)
+def set_usage_error(context, name):
+    words, named = SET_ERRORS[name]
+    rejects(context, words, USAGE, *named)
+
+
+SET_REFUSALS = {
+    "no such set": (["set", "add", "nosuch", "192.0.2.1"], ["there are no sets"]),
+    "file is missing": (["set", "load", "no-such.sets"], ["no-such.sets", "No such file"]),
+    "not an address": (["block", "add", "gateway"], ["gateway"]),
+    "prefix too long": (["block", "add", "192.0.2.0/33"], ["192.0.2.0/33"]),
+}
+
+
+@test(*SET_REFUSALS)
+def set_refusal(context, name):
+    words, named = SET_REFUSALS[name]
+    rejects(context, words, FAILURE, *named)
+
+
 @test("show", "zero", "flush", "unload")
 def no_filter_is_loaded(context, command):
     rejects(context, ["filter", command], FAILURE, "no filter")

@@ -30,6 +30,8 @@ LONGEST = 20000  # bytes of an input; longer ones are for the unit tests
 def seeds(name, directory):
     for path in sorted((HERE / "corpus" / name).iterdir()):
         shutil.copy(path, directory)
+    if name != "ruleset":
+        return
     for path in sorted((ROOT / "tests" / "filter" / "golden").glob("*.rules")):
         family = b"6" if ".v6." in path.name else b"4"
         (directory / path.name).write_bytes(family + path.read_bytes())
@@ -44,7 +46,7 @@ def fuzz(report, program):
         done = subprocess.run(
             [program, f"-max_total_time={SECONDS}", f"-max_len={LONGEST}", "-timeout=20",
              f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={work}/", "-print_final_stats=1",
-             f"-dict={HERE}/{name}.dict", corpus],
+             *[f"-dict={path}" for path in HERE.glob(f"{name}.dict")], corpus],
             text=True, errors="replace", capture_output=True, timeout=SECONDS * 3 + 120,
             check=False)
         stats = [line for line in done.stderr.splitlines() if line.startswith("stat::")]
