@@ -9,14 +9,7 @@
 #include "filter_step.h"
 
 #define STEPS 32  /* of one program; then it calls itself */
-#define ROUNDS 30 /* the kernel allows 33 tail calls in all */
-
-static __always_inline struct filter_walk *own_walk(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&walks, &zero);
-}
+#define ROUNDS 29 /* the kernel allows 33 tail calls in all */
 
 /* ---- Entry ----------------------------------------------------------------------- */
 
@@ -86,8 +79,10 @@ int entry_tc_out(struct __sk_buff *ctx)
 	__u32 ingress = ctx->ingress_ifindex;
 
 	/* What came in by a filtered device has been judged there. */
-	if (ingress && bpf_map_lookup_elem(&filtered, &ingress))
+	if (ingress && bpf_map_lookup_elem(&filtered, &ingress)) {
+		bpf_tail_call(ctx, &stages_tc, FILTER_STAGE_LEARN);
 		return TC_NEXT;
+	}
 	return enter_tc(ctx, ctx->ifindex, true);
 }
 
@@ -115,19 +110,6 @@ static __always_inline int accept(const struct frame *frame)
 	return frame_pass(frame);
 }
 
-/* Forget the packet before: all that is asked about the packet is zero. */
-static __always_inline void clear(struct filter_walk *walk)
-{
-	walk->fragment = 0;
-	walk->has_l4 = 0;
-	walk->has_ports = 0;
-	walk->bad_tcp = 0;
-	walk->tcp_flags = 0;
-	walk->depth = 0;
-	walk->in = 0;
-	walk->out = 0;
-}
-
 /*
  * Begin: what is the packet, which chain is it for? Returns STEP_ON, or a verdict where no rule is
  * asked.
@@ -137,8 +119,10 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	enum parsed parsed;
 	int hook;
 
-	clear(walk);
-	parsed = is_ipv6 ? parse_ipv6(walk, frame) : parse_ipv4(walk, frame);
+	walk->depth = 0;
+	walk->in = 0;
+	walk->out = 0;
+	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);
 	if (parsed == PARSED_BROKEN)
 		return FILTER_ACCEPT;
 	hook = !frame->is_xdp && walk->outgoing ? route_out(walk, frame) : route_in(walk, frame);
@@ -150,6 +134,14 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	walk->generation = generation;
 	classify(walk);
 	return enter_start(walk, hook) ? STEP_ON : FILTER_DROP;
+}
+
+/* A judge whose place is empty is in force no more: the packet begins anew. */
+static __always_inline void call_self(const struct frame *frame)
+{
+	call_stage(frame, own_stages[frame->is_xdp]);
+	if (is_tracked)
+		call_stage(frame, family_stage());
 }
 
 static __always_inline int judge(struct frame *frame)
@@ -166,7 +158,7 @@ static __always_inline int judge(struct frame *frame)
 	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
 		verdict = step(walk);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
-		call_stage(frame, is_ipv6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4);
+		call_self(frame);
 	return verdict == FILTER_ACCEPT ? accept(frame) : frame_drop(frame);
 }
 

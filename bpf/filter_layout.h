@@ -143,12 +143,40 @@ struct filter_op {
 	__u32 a, b, c;
 };
 
-/* What the entry programs tail-call: the programs of the two families. */
+/*
+ * What the entry programs tail-call: the programs of the two families, which judge, or which find
+ * the packet's state before they call a judge of their own. Each family has two places for judges,
+ * so that the next one can be there before the program that calls it.
+ */
 enum filter_stage {
 	FILTER_STAGE_IPV4,
 	FILTER_STAGE_IPV6,
-	FILTER_STAGES,
+	FILTER_STAGE_LEARN, /* sees packets go out that have been judged where they came in */
+	FILTER_STAGE_JUDGES,
+	FILTER_STAGES = FILTER_STAGE_JUDGES + 4,
 };
+
+#define FILTER_JUDGE_STAGE(family_stage, place) (FILTER_STAGE_JUDGES + (family_stage)*2 + (place))
+
+/*
+ * The state of a packet's connection, as the kernel's conntrack has it: a kind, and bits. The two
+ * that belong to no connection have no bits.
+ */
+enum filter_state {
+	FILTER_STATE_INVALID,
+	FILTER_STATE_UNTRACKED,
+	FILTER_STATE_NEW,
+	FILTER_STATE_ESTABLISHED,
+	FILTER_STATE_RELATED,
+};
+
+#define FILTER_STATE_KIND 0x007
+#define FILTER_STATE_REPLY 0x008 /* in the direction of replies */
+#define FILTER_STATE_EXPECTED 0x010
+#define FILTER_STATE_SEEN_REPLY 0x020
+#define FILTER_STATE_SNAT 0x040
+#define FILTER_STATE_DNAT 0x080
+#define FILTER_STATES 0x100
 
 #define FILTER_PORTS 256 /* devices that are filtered at once */
 
@@ -187,6 +215,8 @@ struct filter_walk {
 	__u8 has_ports;
 	__u16 source_port, destination_port;
 	__u8 icmp_type, icmp_code;
+	__u16 state;  /* enum filter_state, with bits */
+	__u16 parsed; /* enum parsed, if a program before the judge has done it */
 
 	/* Where it is. */
 	__u32 hook;      /* enum filter_hook */

@@ -1,32 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The filter's maps. Those of a ruleset are made anew with each load, as large as it needs them;
- * `stages_xdp`, `stages_tc`, `filtered` and `walks` outlive it. The layouts are in filter_layout.h.
+ * The maps of a ruleset, made anew with each load, as large as it needs them. The layouts are in
+ * filter_layout.h.
  */
 #ifndef BPFW_FILTER_MAPS_H
 #define BPFW_FILTER_MAPS_H
 
-#include "uapi.h"
-#include "filter_layout.h"
+#include "filter_shared.h"
 
 /* Set before loading; the verifier removes what a constant switches off. */
 const volatile __u32 generation = 0;       /* of the ruleset: no two have the same */
-const volatile bool is_ipv6 = false;       /* the family of the ruleset */
 const volatile __u32 used_fields = 0;      /* bit N: some rule asks about field N */
 const volatile __u64 used_operations = 0;  /* bit N: some rule has an operation of kind N */
 const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
 const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */
-
-/*
- * The programs of the rulesets in force, one for each family (enum filter_stage). Pinned. A map
- * takes programs of one type only.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, FILTER_STAGES);
-	__type(key, __u32);
-	__type(value, __u32);
-} stages_xdp SEC(".maps"), stages_tc SEC(".maps");
+const volatile bool is_tracked = false;    /* track.bpf.c is before it, and has parsed the packet */
+const volatile __u32 own_stages[2] = {};   /* of this program: at TC, at XDP */
 
 /*
  * XDP: the fast path, for what the filter accepts. Only the daemon holds a descriptor, so that the
@@ -38,22 +27,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } next_stage SEC(".maps");
-
-/* The devices whose ingress is filtered: ifindex. Pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, FILTER_PORTS);
-	__type(key, __u32);
-	__type(value, struct filter_port);
-} filtered SEC(".maps");
-
-/* What the entry programs hand on to those of the rulesets, and these to themselves. Pinned. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct filter_walk);
-} walks SEC(".maps");
 
 #define DEFINE_ARRAY(name, value_type)             \
 	struct {                                   \
@@ -86,6 +59,7 @@ DEFINE_ARRAY(destination_ranges6, struct filter_range6);
 DEFINE_ARRAY(source_ports, __u32);
 DEFINE_ARRAY(destination_ports, __u32);
 DEFINE_ARRAY(protocols, __u32);
+DEFINE_ARRAY(states, __u32);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

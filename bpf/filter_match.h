@@ -3,7 +3,7 @@
 #ifndef BPFW_FILTER_MATCH_H
 #define BPFW_FILTER_MATCH_H
 
-#include "filter_packet.h"
+#include "filter_maps.h"
 
 /* A kind that no rule has costs nothing: the verifier removes what this switches off. */
 static __always_inline bool uses_operation(enum filter_op_kind kind)

@@ -3,7 +3,7 @@
 #ifndef BPFW_FILTER_PACKET_H
 #define BPFW_FILTER_PACKET_H
 
-#include "filter_maps.h"
+#include "filter_shared.h"
 
 struct frame {
 	bool is_xdp;

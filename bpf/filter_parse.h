@@ -152,4 +152,15 @@ static __always_inline enum parsed parse_ipv6(struct filter_walk *walk, struct f
 	return PARSED;
 }
 
+/* Forget the packet before, and look at this one. */
+static __always_inline enum parsed parse_packet(struct filter_walk *walk, struct frame *frame)
+{
+	walk->fragment = 0;
+	walk->has_l4 = 0;
+	walk->has_ports = 0;
+	walk->bad_tcp = 0;
+	walk->tcp_flags = 0;
+	return is_ipv6 ? parse_ipv6(walk, frame) : parse_ipv4(walk, frame);
+}
+
 #endif /* BPFW_FILTER_PARSE_H */

@@ -194,6 +194,8 @@ static __always_inline void classify(struct filter_walk *walk)
 		take_row(walk, FILTER_IN, device_row(walk->in, false));
 	if (uses(FILTER_OUT))
 		take_row(walk, FILTER_OUT, device_row(walk->out, true));
+	if (uses(FILTER_STATE))
+		take_row(walk, FILTER_STATE, indexed_row(&states, walk->state));
 }
 
 /* ---- Candidates ------------------------------------------------------------------ */

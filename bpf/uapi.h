@@ -10,6 +10,7 @@
 #define BPFW_UAPI_H
 
 #define BPF_NO_PRESERVE_ACCESS_INDEX
+#define BPF_NO_KFUNC_PROTOTYPES /* newer ones of bpftool declare them */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>

@@ -9,6 +9,7 @@
 #include "filter/compile.h"
 #include "filter/interval.h"
 #include "filter/operations.h"
+#include "filter/state.h"
 #include "util.h"
 
 struct compiler {
@@ -440,6 +441,41 @@ static int compile_devices(struct compiler *compiler, const struct filter_interf
 	return err;
 }
 
+/* ---- States ---------------------------------------------------------------------------- */
+
+static int state_row(struct compiler *compiler, uint16_t state, uint32_t *row)
+{
+	struct rows *rows = &compiler->image->rows;
+
+	rows_clear(rows);
+	for (uint32_t i = 0; i < compiler->ruleset->rule_count; i++)
+		rows_set(rows, i, state_matches_rule(state, &compiler->ruleset->rules[i]));
+	return rows_intern(rows, row);
+}
+
+static int compile_states(struct compiler *compiler)
+{
+	struct image *image = compiler->image;
+	uint16_t asked = 0;
+	int err = 0;
+
+	for (uint32_t i = 0; i < compiler->ruleset->rule_count; i++)
+		asked |= state_bits_asked(&compiler->ruleset->rules[i]);
+	if (!asked)
+		return 0;
+	image->used_fields |= 1u << FILTER_STATE;
+	image->states = calloc(FILTER_STATES, sizeof(*image->states));
+	if (!image->states)
+		return -ENOMEM;
+	for (uint16_t state = 0; state < FILTER_STATES && !err; state++) {
+		if ((state & asked) != state)
+			image->states[state] = image->states[state & asked]; /* a lower one */
+		else
+			err = state_row(compiler, state, &image->states[state]);
+	}
+	return err;
+}
+
 static int compile_rules(struct compiler *compiler)
 {
 	struct image *image = compiler->image;
@@ -524,6 +560,7 @@ static int compile(struct compiler *compiler, const struct filter_interface *int
 	err = err ? err : compile_rules(compiler);
 	for (size_t i = 0; i < ARRAY_SIZE(fields) && !err; i++)
 		err = compile_field(compiler, fields[i]);
+	err = err ? err : compile_states(compiler);
 	return err ? err : compile_devices(compiler, interfaces, interface_count);
 }
 
@@ -557,6 +594,7 @@ void image_free(struct image *image)
 	free(image->source_ports);
 	free(image->destination_ports);
 	free(image->protocols);
+	free(image->states);
 	free(image->devices);
 	memset(image, 0, sizeof(*image));
 }

@@ -39,6 +39,7 @@ struct image {
 	struct filter_counter *counters; /* what they begin with */
 	struct address_ranges source, destination;
 	uint32_t *source_ports, *destination_ports, *protocols; /* NULL: nobody asks */
+	uint32_t *states;                                       /* FILTER_STATES, or NULL */
 	struct device_rows *devices;
 	uint32_t device_count;
 };

@@ -14,27 +14,6 @@
 
 #define PROGRAM_MAPS 64
 
-/* The program of the family's ruleset at TC, where there is one for every hook. */
-static int open_program_at(int pins, uint8_t family)
-{
-	const uint32_t stage = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
-	_cleanup_close_ int stages = pins_get(pins, "stages_tc");
-	uint32_t id;
-
-	if (stages < 0)
-		return stages;
-	if (bpf_map_lookup_elem(stages, &stage, &id))
-		return -ENOENT;
-	return bpf_prog_get_fd_by_id(id);
-}
-
-static int open_program(uint8_t family)
-{
-	_cleanup_close_ int pins = pins_open(false);
-
-	return pins < 0 ? pins : open_program_at(pins, family);
-}
-
 /* The constants' map is named after the object, cut short. */
 static bool is_map(const struct bpf_map_info *info, const char *name)
 {
@@ -60,6 +39,60 @@ static int open_map(int program, const char *name, struct bpf_map_info *info)
 			return take_fd(&map);
 	}
 	return err ? err : -ENOENT;
+}
+
+static int program_at(int stages, uint32_t stage)
+{
+	uint32_t id;
+
+	return bpf_map_lookup_elem(stages, &stage, &id) ? -ENOENT : bpf_prog_get_fd_by_id(id);
+}
+
+/* Do both programs have the same ruleset's text? */
+static bool same_ruleset(int program, int other)
+{
+	struct bpf_map_info info = { 0 }, other_info = { 0 };
+	_cleanup_close_ int map = open_map(program, "text", &info), other_map = -1;
+
+	if (map < 0)
+		return false;
+	other_map = open_map(other, "text", &other_info);
+	return other_map >= 0 && info.id == other_info.id;
+}
+
+int in_force_program(int stages, uint32_t stage, uint32_t *slot)
+{
+	_cleanup_close_ int program = program_at(stages, stage);
+
+	for (uint32_t place = 0; program >= 0 && place < 2; place++) {
+		_cleanup_close_ int judge = -1;
+
+		*slot = FILTER_JUDGE_STAGE(stage, place);
+		judge = program_at(stages, *slot);
+		if (judge >= 0 && same_ruleset(judge, program))
+			return take_fd(&judge);
+	}
+	*slot = stage;
+	return take_fd(&program);
+}
+
+/* The program of the family's ruleset at TC, where there is one for every hook. */
+static int open_program_at(int pins, uint8_t family)
+{
+	_cleanup_close_ int stages = pins_get(pins, "stages_tc");
+	uint32_t slot;
+
+	if (stages < 0)
+		return stages;
+	return in_force_program(stages, family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4,
+				&slot);
+}
+
+static int open_program(uint8_t family)
+{
+	_cleanup_close_ int pins = pins_open(false);
+
+	return pins < 0 ? pins : open_program_at(pins, family);
 }
 
 static int read_text(struct in_force *in_force, int program)

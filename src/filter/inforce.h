@@ -49,4 +49,10 @@ int in_force_interfaces(struct in_force_interface *interfaces, int max);
 /* Set all its counters to zero. Packets that are counted meanwhile may be lost. */
 int in_force_zero(uint8_t family);
 
+/*
+ * A descriptor of the program that judges the packets of a family (enum filter_stage) by this map,
+ * and the slot that it is in: the family's, or one of the judges'. -ENOENT: there is none.
+ */
+int in_force_program(int stages, uint32_t stage, uint32_t *slot);
+
 #endif /* BPFW_FILTER_INFORCE_H */

@@ -20,7 +20,7 @@ struct table {
 	uint32_t count;
 };
 
-#define TABLES 17
+#define TABLES 18
 
 static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
 			struct table tables[TABLES])
@@ -60,6 +60,8 @@ static void list_tables(const struct image *image, const struct filter_bpf *skel
 		  image->destination_ports ? 1u << 16 : 0 },
 		{ skeleton->maps.protocols, image->protocols, sizeof(uint32_t),
 		  image->protocols ? 256 : 0 },
+		{ skeleton->maps.states, image->states, sizeof(uint32_t),
+		  image->states ? FILTER_STATES : 0 },
 	};
 
 	memcpy(tables, all, sizeof(all));
@@ -125,6 +127,7 @@ static int fill_counters(const struct image *image, const struct filter_bpf *ske
 
 static void configure(struct filter_bpf *skeleton, const struct image *image)
 {
+	const uint32_t stage = image->family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
 	uint32_t generation = 0;
 
 	while (!generation)
@@ -137,6 +140,8 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
 	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];
 	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;
+	if (!skeleton->rodata->is_tracked) /* else track.c has chosen them */
+		skeleton->rodata->own_stages[0] = skeleton->rodata->own_stages[1] = stage;
 	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
 	bpf_map__set_max_entries(skeleton->maps.devices, image->device_count);
 }

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "filter/operations.h"
+#include "filter/state.h"
 
 /* Operations of one rule at most: a match makes two of them at most, then the target. */
 #define RULE_OPERATIONS (2 * RULESET_MATCHES_MAX + 8)
@@ -120,7 +121,10 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 		return 0;
 	case MATCH_IPRANGE:
 	case MATCH_COMMENT:
+	case MATCH_STATE:
 		return 0;
+	case MATCH_CONNTRACK:
+		return state_unsupported(match->conntrack) ? -EOPNOTSUPP : 0;
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -168,6 +172,17 @@ static int compile_target(struct image *image, const struct rule *rule,
 	return 0;
 }
 
+static int refuse_match(const struct ruleset_report *report, const struct rule *rule,
+			const struct match *match, int err)
+{
+	if (match->kind == MATCH_CONNTRACK)
+		return rule_refuse(report, rule, match->column, err,
+				   "match 'conntrack' is not supported with %s",
+				   state_unsupported(match->conntrack));
+	return rule_refuse(report, rule, match->column, err,
+			   "match '%s' is not supported in this form", match_name(match->kind));
+}
+
 static int compile_rule(struct image *image, const struct rule *rule,
 			const struct ruleset_report *report)
 {
@@ -186,9 +201,7 @@ static int compile_rule(struct image *image, const struct rule *rule,
 
 		err = compile_match(image, rule, match);
 		if (err)
-			return rule_refuse(report, rule, match->column, err,
-					   "match '%s' is not supported in this form",
-					   match_name(match->kind));
+			return refuse_match(report, rule, match, err);
 	}
 	return err ? err : compile_target(image, rule, report);
 }

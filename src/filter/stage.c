@@ -17,6 +17,7 @@
 #include "filter/load.h"
 #include "filter/pins.h"
 #include "filter/stage.h"
+#include "filter/track.h"
 #include "log.h"
 #include "util.h"
 
@@ -99,9 +100,9 @@ static int set_stage(const struct bpf_map *stages, uint32_t stage,
 }
 
 /* From here on the new rules are in force, where entries are attached. */
-static int swap(const struct filter_bpf *skeleton, uint8_t family)
+static int swap(const struct filter_bpf *skeleton, const struct track *track)
 {
-	const uint32_t ours = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
+	const uint32_t ours = track->family_stage;
 	const uint32_t other = ours == FILTER_STAGE_IPV6 ? FILTER_STAGE_IPV4 : FILTER_STAGE_IPV6;
 	int err = 0;
 
@@ -109,8 +110,7 @@ static int swap(const struct filter_bpf *skeleton, uint8_t family)
 		err = set_stage(skeleton->maps.stages_xdp, other, skeleton->progs.pass_xdp);
 	if (!err && is_empty(skeleton->maps.stages_tc, other))
 		err = set_stage(skeleton->maps.stages_tc, other, skeleton->progs.pass_tc);
-	err = err ? err : set_stage(skeleton->maps.stages_xdp, ours, skeleton->progs.filter_xdp);
-	return err ? err : set_stage(skeleton->maps.stages_tc, ours, skeleton->progs.filter_tc);
+	return err ? err : track_swap(track, skeleton);
 }
 
 /* ---- Hooks of interfaces ------------------------------------------------------------------ */
@@ -340,8 +340,9 @@ static int check_replaced(int pins, uint8_t family, uint32_t replaces)
 	return err ? err : generation == replaces ? 0 : -EAGAIN;
 }
 
-static int load_and_swap(struct filter_bpf *skeleton, int pins, const struct image *image,
-			 const char *text, size_t text_size, const struct stage_options *options)
+static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int pins,
+			 const struct image *image, const char *text, size_t text_size,
+			 const struct stage_options *options)
 {
 	bool first;
 	int err = check_replaced(pins, image->family, options->replaces);
@@ -350,10 +351,12 @@ static int load_and_swap(struct filter_bpf *skeleton, int pins, const struct ima
 	if (err)
 		return err;
 	err = keep_maps(skeleton, pins);
+	err = err ? err : track_open(track, skeleton, image);
 	bpf_map__set_max_entries(skeleton->maps.text, (uint32_t)(text_size + 7) / 8);
 	err = err ? err : ruleset_load(skeleton, image);
 	err = err ? err : keep_text(skeleton, text, text_size);
 	err = err ? err : pin_maps(skeleton, pins);
+	err = err ? err : track_load(track, skeleton);
 	if (err) {
 		log_error("cannot load the filter: %s", strerror(-err));
 		return err;
@@ -362,7 +365,7 @@ static int load_and_swap(struct filter_bpf *skeleton, int pins, const struct ima
 	first = is_empty(skeleton->maps.stages_tc, FILTER_STAGE_IPV4);
 	if (!first)
 		err = attach_all(pins, skeleton, options);
-	err = err ? err : swap(skeleton, image->family);
+	err = err ? err : swap(skeleton, track);
 	if (first && !err)
 		err = attach_all(pins, skeleton, options);
 	return err;
@@ -371,6 +374,7 @@ static int load_and_swap(struct filter_bpf *skeleton, int pins, const struct ima
 int stage_load(const struct image *image, const char *text, size_t text_size,
 	       const struct stage_options *options)
 {
+	struct track track = { 0 };
 	struct filter_bpf *skeleton;
 	_cleanup_close_ int pins = -1;
 	int err;
@@ -384,10 +388,11 @@ int stage_load(const struct image *image, const char *text, size_t text_size,
 		log_error("cannot keep the filter in the bpffs: %s", strerror(-pins));
 		err = pins;
 	} else {
-		err = load_and_swap(skeleton, pins, image, text, text_size, options);
+		err = load_and_swap(skeleton, &track, pins, image, text, text_size, options);
 	}
 	if (err && pins >= 0 && !is_in_force(pins))
 		pins_remove_all(take_fd(&pins));
+	track_close(&track);
 	filter_bpf__destroy(skeleton);
 	return err;
 }

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "filter/inforce.h"
+#include "filter/track.h"
+#include "log.h"
+#include "util.h"
+
+/* ---- Why it cannot be -------------------------------------------------------------------- */
+
+/* nf_conntrack may be a module; then its functions are in the module's BTF. */
+static bool kernel_has(const struct btf *vmlinux, const struct btf *module, const char *function)
+{
+	return btf__find_by_name_kind(vmlinux, function, BTF_KIND_FUNC) > 0 ||
+	       (module && btf__find_by_name_kind(module, function, BTF_KIND_FUNC) > 0);
+}
+
+static void say_why(int err)
+{
+	static const char *const functions[] = { "bpf_xdp_ct_lookup", "bpf_skb_ct_lookup",
+						 "bpf_ct_release" };
+	struct btf *vmlinux = btf__load_vmlinux_btf();
+	struct btf *module = vmlinux ? btf__load_module_btf("nf_conntrack", vmlinux) : NULL;
+
+	if (!vmlinux)
+		log_error("rules with 'conntrack' or 'state' need a kernel with BTF "
+			  "(/sys/kernel/btf/vmlinux), Linux 6.0 or later; this one has none");
+	for (size_t i = 0; vmlinux && i < ARRAY_SIZE(functions); i++) {
+		if (kernel_has(vmlinux, module, functions[i]))
+			continue;
+		log_error("rules with 'conntrack' or 'state' need Linux 6.0 or later with BTF and "
+			  "nf_conntrack loaded; this kernel has no %s()",
+			  functions[i]);
+		vmlinux = (btf__free(vmlinux), NULL);
+		err = 0;
+	}
+	if (vmlinux && err)
+		log_error("this kernel refuses the program that 'conntrack' and 'state' need: %s",
+			  strerror(-err));
+	btf__free(module);
+	btf__free(vmlinux);
+}
+
+/* ---- Opening and loading ------------------------------------------------------------------- */
+
+/* The place that no ruleset in force uses. */
+static uint32_t free_place(const struct bpf_map *stages, uint32_t family_stage)
+{
+	const uint32_t first = FILTER_JUDGE_STAGE(family_stage, 0);
+	_cleanup_close_ int program = -1;
+	uint32_t used = 0;
+
+	program = in_force_program(bpf_map__fd(stages), family_stage, &used);
+	return program >= 0 && used == first ? first + 1 : first;
+}
+
+int track_open(struct track *track, struct filter_bpf *filter, const struct image *image)
+{
+	memset(track, 0, sizeof(*track));
+	track->family_stage = image->family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
+	if (!image->states)
+		return 0;
+	track->skeleton = track_bpf__open();
+	if (!track->skeleton)
+		return -errno;
+	track->judge_tc = free_place(filter->maps.stages_tc, track->family_stage);
+	track->judge_xdp = free_place(filter->maps.stages_xdp, track->family_stage);
+	filter->rodata->is_tracked = true;
+	filter->rodata->own_stages[0] = track->judge_tc;
+	filter->rodata->own_stages[1] = track->judge_xdp;
+	track->skeleton->rodata->is_ipv6 = image->family == AF_INET6;
+	track->skeleton->rodata->judge_stages[0] = track->judge_tc;
+	track->skeleton->rodata->judge_stages[1] = track->judge_xdp;
+	return 0;
+}
+
+static int share_maps(const struct track_bpf *track, const struct filter_bpf *filter)
+{
+	const struct {
+		struct bpf_map *ours, *theirs;
+	} shared[] = {
+		{ track->maps.stages_xdp, filter->maps.stages_xdp },
+		{ track->maps.stages_tc, filter->maps.stages_tc },
+		{ track->maps.filtered, filter->maps.filtered },
+		{ track->maps.walks, filter->maps.walks },
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
+		err = bpf_map__reuse_fd(shared[i].ours, bpf_map__fd(shared[i].theirs));
+	return err;
+}
+
+/* in_force_program() finds the judge by what both have. */
+static int bind_text(const struct track_bpf *track, const struct filter_bpf *filter)
+{
+	const int text = bpf_map__fd(filter->maps.text);
+	int err = bpf_prog_bind_map(bpf_program__fd(track->progs.track_xdp), text, NULL);
+
+	return err ? err : bpf_prog_bind_map(bpf_program__fd(track->progs.track_tc), text, NULL);
+}
+
+int track_load(struct track *track, const struct filter_bpf *filter)
+{
+	int err;
+
+	if (!track->skeleton)
+		return 0;
+	err = share_maps(track->skeleton, filter);
+	if (err)
+		return err;
+	err = track_bpf__load(track->skeleton);
+	if (err)
+		say_why(err);
+	return err ? err : bind_text(track->skeleton, filter);
+}
+
+/* ---- Swapping ------------------------------------------------------------------------------- */
+
+static int set_stage(const struct bpf_map *stages, uint32_t stage,
+		     const struct bpf_program *program)
+{
+	int fd = bpf_program__fd(program);
+
+	return bpf_map_update_elem(bpf_map__fd(stages), &stage, &fd, BPF_ANY);
+}
+
+/* Empty the places of judges that nobody calls any more. */
+static void clear_places(const struct bpf_map *stages, uint32_t family_stage, uint32_t used)
+{
+	for (uint32_t place = 0; place < 2; place++) {
+		uint32_t stage = FILTER_JUDGE_STAGE(family_stage, place);
+
+		if (stage != used)
+			bpf_map_delete_elem(bpf_map__fd(stages), &stage);
+	}
+}
+
+static int swap_one(const struct bpf_map *stages, uint32_t family_stage, uint32_t place,
+		    const struct bpf_program *judge, const struct bpf_program *track)
+{
+	int err = track ? set_stage(stages, place, judge) : 0;
+
+	if (!err)
+		err = set_stage(stages, family_stage, track ? track : judge);
+	if (!err)
+		clear_places(stages, family_stage, place);
+	return err;
+}
+
+int track_swap(const struct track *track, const struct filter_bpf *filter)
+{
+	const struct track_bpf *ours = track->skeleton;
+	int err = swap_one(filter->maps.stages_xdp, track->family_stage, track->judge_xdp,
+			   filter->progs.filter_xdp, ours ? ours->progs.track_xdp : NULL);
+
+	return err ? err :
+		     swap_one(filter->maps.stages_tc, track->family_stage, track->judge_tc,
+			      filter->progs.filter_tc, ours ? ours->progs.track_tc : NULL);
+}
+
+void track_close(struct track *track)
+{
+	track_bpf__destroy(track->skeleton);
+	track->skeleton = NULL;
+}
