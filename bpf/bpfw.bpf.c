@@ -44,6 +44,17 @@ int bpfw_spread(struct xdp_md *ctx)
 	return spread(&p);
 }
 
+/*
+ * What the daemon enters in the filter's `next_stage`, where the filter stands at XDP. It holds
+ * nothing of the daemon's but an empty map once that has ended: from then on packets take the stack.
+ */
+SEC("xdp")
+int bpfw_behind(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &fast_path, 0);
+	return XDP_PASS;
+}
+
 /* tcx/ingress loads on kernels without tcx too, where clsact takes it. */
 SEC("tcx/ingress")
 int bpfw_tc(struct __sk_buff *ctx)

@@ -77,22 +77,32 @@ SEC("tc")
 int entry_tc_out(struct __sk_buff *ctx)
 {
 	__u32 ingress = ctx->ingress_ifindex;
+	const struct filter_port *port = ingress ? bpf_map_lookup_elem(&filtered, &ingress) : NULL;
 
 	/* What came in by a filtered device has been judged there. */
-	if (ingress && bpf_map_lookup_elem(&filtered, &ingress)) {
+	if (port && port->judged) {
 		bpf_tail_call(ctx, &stages_tc, FILTER_STAGE_LEARN);
 		return TC_NEXT;
 	}
 	return enter_tc(ctx, ctx->ifindex, true);
 }
 
+/* An accepted packet goes on to the stage behind the filter, or to the stack. */
+static __always_inline int accept(const struct frame *frame)
+{
+	if (frame->is_xdp)
+		bpf_tail_call(frame->xdp, &next_stage, frame->xdp->ingress_ifindex);
+	return frame_pass(frame);
+}
+
 /* A family without rules. */
 SEC("xdp")
 int pass_xdp(struct xdp_md *ctx)
 {
+	struct frame frame = { .is_xdp = true, .xdp = ctx };
+
 	use_whole_stack();
-	bpf_tail_call(ctx, &next_stage, 0);
-	return XDP_PASS;
+	return accept(&frame);
 }
 
 SEC("tc")
@@ -102,13 +112,6 @@ int pass_tc(struct __sk_buff *ctx __attribute__((unused)))
 }
 
 /* ---- Judging --------------------------------------------------------------------- */
-
-static __always_inline int accept(const struct frame *frame)
-{
-	if (frame->is_xdp)
-		bpf_tail_call(frame->xdp, &next_stage, 0);
-	return frame_pass(frame);
-}
 
 /*
  * Begin: what is the packet, which chain is it for? Returns STEP_ON, or a verdict where no rule is

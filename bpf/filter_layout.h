@@ -151,7 +151,9 @@ struct filter_op {
 enum filter_stage {
 	FILTER_STAGE_IPV4,
 	FILTER_STAGE_IPV6,
-	FILTER_STAGE_LEARN, /* sees packets go out that have been judged where they came in */
+	FILTER_FAMILIES,
+	/* Sees packets go out that have been judged where they came in. */
+	FILTER_STAGE_LEARN = FILTER_FAMILIES,
 	FILTER_STAGE_JUDGES,
 	FILTER_STAGES = FILTER_STAGE_JUDGES + 4,
 };
@@ -181,8 +183,17 @@ enum filter_state {
 #define FILTER_PORTS 256 /* devices that are filtered at once */
 
 struct filter_port {
-	__u32 bare; /* no link layer: packets begin with their IP header */
+	__u32 bare;        /* no link layer: packets begin with their IP header */
+	__u32 judged;      /* packets that come in are met there: not again where they go out */
+	__u32 xdp_program; /* the id of the entry program that stands at XDP there, 0: at TC */
+	__u32 made_qdisc;  /* clsact, which goes with the filter if nobody else is in it */
 };
+
+/*
+ * Behind the filter at XDP there may be a next stage for each device, by its ifindex; others than
+ * those below have none.
+ */
+#define FILTER_NEXT_STAGES 4096
 
 /* Rows of a device, as the one that packets came in by, and as the one that they go out by. */
 struct filter_device {

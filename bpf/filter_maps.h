@@ -18,12 +18,12 @@ const volatile bool is_tracked = false;    /* track.bpf.c is before it, and has 
 const volatile __u32 own_stages[2] = {};   /* of this program: at TC, at XDP */
 
 /*
- * XDP: the fast path, for what the filter accepts. Only the daemon holds a descriptor, so that the
- * kernel empties the map when the daemon ends, in whatever way (prog_array_map_clear()).
+ * XDP: where a packet goes that the filter accepts, by the device that it came in by. Empty: to the
+ * stack. Pinned; the fast path enters a program that ends with it (bpfw_behind in bpfw.bpf.c).
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, FILTER_NEXT_STAGES);
 	__type(key, __u32);
 	__type(value, __u32);
 } next_stage SEC(".maps");

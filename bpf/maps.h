@@ -97,6 +97,18 @@ struct {
 	__type(value, __u32);
 } egresses SEC(".maps");
 
+/*
+ * The XDP program of this daemon, for bpfw_behind, which the filter may outlive. Nothing but the
+ * daemon holds a descriptor: when it ends, in whatever way, the kernel empties the map
+ * (prog_array_map_clear() in kernel/bpf/arraymap.c).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} fast_path SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);

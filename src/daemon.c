@@ -36,6 +36,7 @@
 #define TICK_MS 250                   /* heartbeat and deadlines */
 #define EVENTLESS_MS 50               /* one round of flows_watch_eventless() */
 #define REVIEW_MS UINT64_C(2000)      /* XDP targets, which change without an event */
+#define FILTER_MS UINT64_C(1000)      /* `bpfw filter` loads and unloads without one, too */
 #define RECONCILE_MS UINT64_C(300000) /* a dump to compare with, even if no event was lost */
 
 /*
@@ -81,6 +82,7 @@ struct daemon {
 	bool routes_changed; /* since the last tick: put-off candidates get another chance */
 	bool stop;
 	uint64_t next_review_ms;
+	uint64_t next_filter_ms;
 	uint64_t reconciled_ms; /* when the last dump was begun */
 	bool working;           /* flows_work() has more to do */
 };
@@ -400,6 +402,19 @@ static void on_target_changed(void *context, const struct link *link)
 	flows_forget_link(&daemon->flows, link->ifindex);
 }
 
+/* What was decided with another filter, or for another hook, is decided anew. */
+static void follow_filter(struct daemon *daemon)
+{
+	if (!ports_filter_changed(&daemon->ports, &daemon->datapath))
+		return;
+	log_info("the filter: %s", daemon->ports.filter.loaded ? "loaded, or others of its "
+								 "interfaces" :
+								 "unloaded");
+	flows_forget_all(&daemon->flows);
+	ports_follow_filter(&daemon->ports, &daemon->datapath);
+	daemon->routes_changed = true;
+}
+
 static bool must_reconcile(const struct daemon *daemon, uint64_t now)
 {
 	uint64_t pace = daemon->flows.dump_entries / RECONCILE_ENTRIES_PER_MS;
@@ -426,6 +441,10 @@ static void tick(struct daemon *daemon)
 		ports_review_targets(&daemon->ports, &daemon->links, &daemon->datapath,
 				     on_target_changed, daemon);
 		daemon->next_review_ms = now + REVIEW_MS;
+	}
+	if (now >= daemon->next_filter_ms) {
+		follow_filter(daemon);
+		daemon->next_filter_ms = now + FILTER_MS;
 	}
 	if (daemon->routes_changed)
 		datapath_undefer_candidates(&daemon->datapath);

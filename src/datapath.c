@@ -103,6 +103,7 @@ static int configure(struct datapath *datapath, const struct datapath_config *co
 	bpf_program__set_autoload(skeleton->progs.bpfw_xdp, config->want_xdp && !config->switched);
 	bpf_program__set_autoload(skeleton->progs.bpfw_xdp_dsa,
 				  config->want_xdp && config->switched);
+	bpf_program__set_autoload(skeleton->progs.bpfw_behind, config->want_xdp);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc, config->want_tc);
 	bpf_program__set_autoload(skeleton->progs.bpfw_tc_l3, config->want_tc);
 	bpf_map__set_max_entries(skeleton->maps.flows, datapath->map.slots);
@@ -220,12 +221,24 @@ static int read_clock(struct datapath *datapath)
 	return err;
 }
 
+static int fill_fast_path(const struct datapath *datapath)
+{
+	int program = datapath_xdp_fd(datapath);
+	uint32_t zero = 0;
+
+	if (program < 0)
+		return 0;
+	return bpf_map_update_elem(bpf_map__fd(datapath->skeleton->maps.fast_path), &zero, &program,
+				   BPF_ANY);
+}
+
 static int load_and_map(struct datapath *datapath, const struct datapath_config *config)
 {
 	int err = configure(datapath, config);
 
 	err = err ? err : bpfw_bpf__load(datapath->skeleton);
 	err = err ? err : map_arrays(datapath, config);
+	err = err ? err : fill_fast_path(datapath);
 	return err ? err : read_clock(datapath);
 }
 
@@ -276,6 +289,11 @@ int datapath_xdp_fd(const struct datapath *datapath)
 
 	return bpf_program__fd(spreads(skeleton) ? skeleton->progs.bpfw_spread :
 						   walk_program(skeleton, switched));
+}
+
+int datapath_behind_fd(const struct datapath *datapath)
+{
+	return bpf_program__fd(datapath->skeleton->progs.bpfw_behind);
 }
 
 int datapath_tc_fd(const struct datapath *datapath, bool bare)

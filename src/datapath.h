@@ -47,6 +47,9 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 void datapath_unload(struct datapath *datapath);
 
 int datapath_xdp_fd(const struct datapath *datapath);
+
+/* What stands behind the filter at XDP; it calls the program above for as long as this process is. */
+int datapath_behind_fd(const struct datapath *datapath);
 int datapath_tc_fd(const struct datapath *datapath, bool bare);
 
 /* The cache may be trusted for HEARTBEAT_VALID_MS from now on. */

@@ -2,15 +2,16 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "clsact.h"
 #include "compat.h"
 #include "ethtool.h"
-#include "filter/stage.h"
 #include "genl.h"
 #include "log.h"
 #include "port.h"
@@ -149,6 +150,7 @@ int ports_plan(struct ports *ports, const struct options *options, const struct 
 
 	memset(ports, 0, sizeof(*ports));
 	ports->options = options;
+	ports->links = links;
 	make_plan(ports, links, sessions);
 	err = plan_check(&ports->next, options);
 	if (err)
@@ -333,17 +335,12 @@ static void restore_stripping(struct port *port)
 	port->stripping_off = 0;
 }
 
-static int attach_xdp(struct port *port, const struct datapath *datapath, enum attach_mode mode)
+static int create_xdp_link(struct port *port, int program, enum attach_mode mode)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, create,
 		    .flags = mode == ATTACH_XDP ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	int program = datapath_xdp_fd(datapath), fd, err;
+	int err = stop_stripping(port), fd;
 
-	if (program < 0)
-		return -EOPNOTSUPP; /* this kernel has no XDP */
-	if (stage_is_loaded())
-		return -EADDRINUSE;
-	err = stop_stripping(port);
 	if (err)
 		return err;
 	fd = bpf_link_create(program, (int)port->ifindex, BPF_XDP, &create);
@@ -356,14 +353,14 @@ static int attach_xdp(struct port *port, const struct datapath *datapath, enum a
 	return 0;
 }
 
-/* Both directions at once: the whole qdisc, but only if it came with us. */
+/*
+ * Both directions at once: the whole qdisc, but only if it came with us, and nobody has put a
+ * filter there since.
+ */
 static void remove_clsact(struct port *port)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
-		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-
 	if (port->created_clsact)
-		bpf_tc_hook_destroy(&hook);
+		clsact_remove_empty(port->ifindex);
 	port->created_clsact = false;
 }
 
@@ -400,6 +397,9 @@ static void detach_clsact(struct port *port)
 /* The port stays locked. */
 static void detach_port(struct port *port)
 {
+	if (port->behind)
+		filter_view_leave(port->ifindex);
+	port->behind = false;
 	if (port->mode == ATTACH_CLSACT)
 		detach_clsact(port);
 	if (port->link_fd >= 0)
@@ -432,12 +432,7 @@ static int explain_xdp(const struct ports *ports, const struct port *port, int e
 	uint32_t id = attached_xdp(port->ifindex);
 	char program[96];
 
-	if (err == -EADDRINUSE) {
-		complain(ports,
-			 "interface '%s': a filter is loaded, which the fast path at XDP would go "
-			 "around: use --iface %s:tc, or 'bpfw filter unload'",
-			 port->name, port->interface);
-	} else if (id) {
+	if (id) {
 		describe_program(id, program, sizeof(program));
 		complain(ports,
 			 "interface '%s': the XDP %s is attached there, and the kernel takes "
@@ -453,19 +448,6 @@ static int explain_xdp(const struct ports *ports, const struct port *port, int e
 	return err;
 }
 
-/* XDP native where the driver can, unless a program of somebody else's is there. */
-static int attach_auto(struct port *port, const struct datapath *datapath)
-{
-	uint32_t id = attached_xdp(port->ifindex);
-	char program[96];
-
-	if (!id)
-		return attach_xdp(port, datapath, ATTACH_XDP);
-	describe_program(id, program, sizeof(program));
-	log_warn("interface '%s': the XDP %s is attached there: using TC", port->name, program);
-	return -EBUSY;
-}
-
 static int attach_tc_logged(const struct ports *ports, struct port *port,
 			    const struct datapath *datapath)
 {
@@ -477,6 +459,120 @@ static int attach_tc_logged(const struct ports *ports, struct port *port,
 			 "the clsact qdisc (kmod-sched-core, kmod-sched-bpf)",
 			 port->name, strerror(-err));
 	return err;
+}
+
+/* ---- Beside the filter -------------------------------------------------------- */
+
+/* Does the filter stand at XDP there, so that the fast path can go behind it? */
+static const struct filter_view_device *filter_at_xdp(const struct ports *ports, uint32_t ifindex)
+{
+	const struct filter_view_device *device = filter_view_find(&ports->filter, ifindex);
+
+	return device && device->xdp_program ? device : NULL;
+}
+
+/* Are there VLAN devices or PPPoE on the port? The filter at XDP hands their frames to the stack. */
+static bool has_tagged_path(const struct ports *ports, uint32_t ifindex)
+{
+	for (size_t i = 0; i < ports->plan.rows; i++) {
+		const struct bpfw_plan_row *row = &ports->plan.row[i];
+
+		for (uint8_t level = 0; row->port == ifindex && level < row->depth; level++) {
+			const struct link *link = links_find_name(ports->links, row->path[level]);
+
+			if (link && (link_is(link, "vlan") || link->type == ARPHRD_PPP))
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * With a filter loaded, packets that the fast path takes at XDP have to have been judged at XDP.
+ * One automatic port where they have not moves all of them to TC, for as long as the filter is
+ * loaded; the reason is that of move_auto_to_tc().
+ */
+static bool filter_keeps_at_tc(const struct ports *ports)
+{
+	for (size_t i = 0; ports->filter.loaded && i < ports->plan.ports; i++) {
+		const struct plan_port *planned = &ports->plan.port[i];
+
+		if (planned->hook == HOOK_AUTO && (!filter_at_xdp(ports, planned->ifindex) ||
+						   has_tagged_path(ports, planned->ifindex)))
+			return true;
+	}
+	return false;
+}
+
+static int attach_behind(const struct ports *ports, struct port *port,
+			 const struct datapath *datapath)
+{
+	const struct filter_view_device *device = filter_at_xdp(ports, port->ifindex);
+	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	int err;
+
+	/* Frames with a switch's tag are no business of the filter's, and go to the stack. */
+	if (!device || port->switched)
+		return -EADDRINUSE;
+	query.sz = offsetof(struct bpf_xdp_query_opts, feature_flags);
+	err = bpf_xdp_query((int)port->ifindex, 0, &query);
+	if (err ||
+	    (query.drv_prog_id != device->xdp_program && query.skb_prog_id != device->xdp_program))
+		return -EADDRINUSE;
+	err = filter_view_enter(port->ifindex, datapath_behind_fd(datapath));
+	if (err)
+		return -EADDRINUSE;
+	port->behind = true;
+	port->mode = query.drv_prog_id == device->xdp_program ? ATTACH_XDP : ATTACH_XDPGENERIC;
+	return 0;
+}
+
+/* Returns 0 or -errno; -EADDRINUSE: it would go around the filter. */
+static int attach_xdp(const struct ports *ports, struct port *port, const struct datapath *datapath,
+		      enum attach_mode mode)
+{
+	int program = datapath_xdp_fd(datapath), err;
+	struct filter_view now;
+
+	if (program < 0)
+		return -EOPNOTSUPP; /* this kernel has no XDP */
+	if (ports->filter.loaded)
+		return attach_behind(ports, port, datapath);
+	err = create_xdp_link(port, program, mode);
+	if (err)
+		return err;
+	/* Whoever loads a filter makes its pins, and then looks for links: one of us sees it. */
+	filter_view_read(&now, ports->links);
+	if (!now.loaded)
+		return 0;
+	detach_port(port);
+	return -EADDRINUSE;
+}
+
+static int attach_tc_for_filter(const struct ports *ports, struct port *port,
+				const struct datapath *datapath)
+{
+	log_warn(
+		"interface '%s': a filter is loaded that does not meet packets at XDP there, which "
+		"the fast path at XDP would go around: using TC",
+		port->name);
+	return attach_tc_logged(ports, port, datapath);
+}
+
+/* ---- The hook that was asked for ------------------------------------------------ */
+
+/* XDP native where the driver can, unless a program of somebody else's is there. */
+static int attach_auto(const struct ports *ports, struct port *port,
+		       const struct datapath *datapath)
+{
+	uint32_t id = attached_xdp(port->ifindex);
+	char program[96];
+
+	if (!id || filter_at_xdp(ports, port->ifindex))
+		return attach_xdp(ports, port, datapath, ATTACH_XDP);
+	describe_program(id, program, sizeof(program));
+	log_warn("interface '%s': the XDP %s is attached there: using TC", port->name, program);
+	return -EBUSY;
 }
 
 /*
@@ -504,6 +600,30 @@ static int move_auto_to_tc(struct ports *ports, const struct datapath *datapath)
 	return first_err;
 }
 
+static int attach_as_asked(struct ports *ports, struct port *port, const struct datapath *datapath)
+{
+	enum attach_mode mode = port->hook == HOOK_XDPGENERIC ? ATTACH_XDPGENERIC : ATTACH_XDP;
+	int err;
+
+	switch (port->hook) {
+	case HOOK_XDP:
+	case HOOK_XDPGENERIC:
+		err = attach_xdp(ports, port, datapath, mode);
+		if (err == -EADDRINUSE)
+			return attach_tc_for_filter(ports, port, datapath);
+		return err ? explain_xdp(ports, port, err) : 0;
+	case HOOK_AUTO:
+		if (ports->auto_is_tc || filter_keeps_at_tc(ports))
+			return attach_tc_logged(ports, port, datapath);
+		err = attach_auto(ports, port, datapath);
+		if (err == -EADDRINUSE)
+			return attach_tc_logged(ports, port, datapath);
+		return err ? move_auto_to_tc(ports, datapath) : 0;
+	default:
+		return attach_tc_logged(ports, port, datapath);
+	}
+}
+
 static int attach_port(struct ports *ports, struct port *port, const struct datapath *datapath)
 {
 	int err = lock_port(port);
@@ -514,20 +634,7 @@ static int attach_port(struct ports *ports, struct port *port, const struct data
 		complain(ports, "interface '%s': cannot lock it: %s", port->name, strerror(-err));
 		return err;
 	}
-	switch (port->hook) {
-	case HOOK_XDP:
-	case HOOK_XDPGENERIC:
-		err = attach_xdp(port, datapath,
-				 port->hook == HOOK_XDP ? ATTACH_XDP : ATTACH_XDPGENERIC);
-		return err ? explain_xdp(ports, port, err) : 0;
-	case HOOK_AUTO:
-		if (ports->auto_is_tc)
-			return attach_tc_logged(ports, port, datapath);
-		err = attach_auto(port, datapath);
-		return err ? move_auto_to_tc(ports, datapath) : 0;
-	default:
-		return attach_tc_logged(ports, port, datapath);
-	}
+	return attach_as_asked(ports, port, datapath);
 }
 
 static void warn_of_no_spread(const struct ports *ports, const struct port *port)
@@ -555,7 +662,8 @@ static void prime_target(const struct ports *ports, const struct port *port,
 {
 	struct link *link = links_find(links, port->ifindex);
 
-	log_info("interface '%s': attached at %s", port->name, attach_mode_name(port->mode));
+	log_info("interface '%s': attached at %s%s", port->name, attach_mode_name(port->mode),
+		 port->behind ? ", behind the filter" : "");
 	warn_of_silent_veth(port, link);
 	warn_of_no_spread(ports, port);
 	for (size_t i = 0; link && i < ports->count; i++)
@@ -652,6 +760,8 @@ static void fill_row(struct ports *ports, struct bpfw_plan_row *row)
 	else
 		row->hook = row->mode == PLAN_TCX || row->mode == PLAN_CLSACT ? PLAN_HOOK_TC :
 										PLAN_HOOK_XDP;
+	if (port && port->behind && !row->note[0])
+		snprintf(row->note, sizeof(row->note), "behind the filter");
 }
 
 static void show_rows(struct ports *ports, struct datapath *datapath)
@@ -673,6 +783,7 @@ static void show_rows(struct ports *ports, struct datapath *datapath)
 
 int ports_attach(struct ports *ports, struct datapath *datapath, const struct links *links)
 {
+	filter_view_read(&ports->filter, ports->links);
 	for (size_t i = 0; i < ports->plan.ports; i++) {
 		int err = add_port(ports, &ports->plan.port[i], datapath, links);
 
@@ -777,6 +888,79 @@ enum ports_change ports_update(struct ports *ports, struct datapath *datapath,
 	if (other || ports->auto_is_tc != auto_was_tc)
 		return PORTS_OTHER;
 	return more ? PORTS_MORE : PORTS_SAME;
+}
+
+/* ---- The filter comes and goes -------------------------------------------------- */
+
+/* The program at XDP is another one now, or none: the link was taken over, or detached. */
+static bool has_lost_link(const struct port *port, const struct datapath *datapath)
+{
+	struct bpf_link_info link = { 0 };
+	struct bpf_prog_info program = { 0 };
+	uint32_t len = sizeof(link);
+
+	if (port->link_fd < 0 || (port->mode != ATTACH_XDP && port->mode != ATTACH_XDPGENERIC))
+		return false;
+	if (bpf_link_get_info_by_fd(port->link_fd, &link, &len) || !link.xdp.ifindex)
+		return true;
+	len = sizeof(program);
+	return !bpf_prog_get_info_by_fd(datapath_xdp_fd(datapath), &program, &len) &&
+	       program.id != link.prog_id;
+}
+
+bool ports_filter_changed(struct ports *ports, const struct datapath *datapath)
+{
+	struct filter_view now;
+	bool changed;
+
+	filter_view_read(&now, ports->links);
+	changed = !filter_view_equal(&now, &ports->filter);
+	ports->filter = now;
+	for (size_t i = 0; i < ports->count && !changed; i++) {
+		struct port *port = &ports->port[i];
+
+		if (port->behind)
+			changed = filter_view_enter(port->ifindex, datapath_behind_fd(datapath));
+		else
+			changed = has_lost_link(port, datapath);
+	}
+	return changed;
+}
+
+static bool stands_right(const struct ports *ports, const struct port *port,
+			 const struct datapath *datapath)
+{
+	const struct filter_view_device *at_xdp = filter_at_xdp(ports, port->ifindex);
+
+	if (port->hook == HOOK_TC ||
+	    (port->hook == HOOK_AUTO && (ports->auto_is_tc || filter_keeps_at_tc(ports))) ||
+	    (ports->filter.loaded && (!at_xdp || port->switched)))
+		return port_is_tc(port);
+	if (ports->filter.loaded)
+		return port->behind;
+	return !port->behind && !port_is_tc(port) && !has_lost_link(port, datapath);
+}
+
+void ports_follow_filter(struct ports *ports, struct datapath *datapath)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		struct port *port = &ports->port[i];
+
+		if (port->conduit || stands_right(ports, port, datapath))
+			continue;
+		detach_port(port);
+		if (!attach_as_asked(ports, port, datapath))
+			prime_target(ports, port, datapath, ports->links);
+	}
+	for (size_t i = ports->count; i-- > 0;) {
+		struct port *port = &ports->port[i];
+
+		if (port->conduit)
+			port->mode = mode_behind(ports, port);
+		if (port->mode == ATTACH_NONE)
+			remove_port(ports, port, datapath);
+	}
+	show_rows(ports, datapath);
 }
 
 void ports_detach(struct ports *ports)

@@ -8,6 +8,7 @@
 #define BPFW_PORT_H
 
 #include "datapath.h"
+#include "filter/view.h"
 #include "link.h"
 #include "options.h"
 #include "plan.h"
@@ -31,6 +32,7 @@ struct port {
 	int lock_fd;      /* socket whose name keeps a second bpfw off the interface */
 	uint32_t conduit; /* of a switch's port: where it is attached, else 0 */
 	bool switched;    /* a conduit */
+	bool behind;      /* the filter, which stands at XDP there: without a link of our own */
 	bool created_clsact;
 	bool bare;              /* without a link layer */
 	bool strips_vlans;      /* XDP: the hardware's stripping has to be off */
@@ -41,9 +43,11 @@ struct ports {
 	struct port port[MAX_PORTS];
 	size_t count;
 	const struct options *options;
+	const struct links *links;
 	struct plan plan;                      /* that the ports above follow */
 	struct plan next;                      /* the one being made */
 	struct bpfw_plan_row shown[PLAN_ROWS]; /* as the map has them */
+	struct filter_view filter;             /* as it was when the ports were attached */
 	bool auto_is_tc; /* an interface that cannot do XDP is among the automatic ones */
 	bool switched;   /* the XDP program knows the tags of switches */
 	bool only_wires; /* the program was loaded for ports of hardware only */
@@ -51,7 +55,7 @@ struct ports {
 };
 
 /*
- * Plan, before anything is loaded. The options have to outlive the ports. Returns 0 or
+ * Plan, before anything is loaded. Options and links have to outlive the ports. Returns 0 or
  * -errno, logged: nothing can be attached, now or later.
  */
 int ports_plan(struct ports *ports, const struct options *options, const struct links *links,
@@ -84,6 +88,15 @@ enum ports_change {
 /* Follow what changed: devices, their masters, MACs, PPPoE sessions, forwarding, options. */
 enum ports_change ports_update(struct ports *ports, struct datapath *datapath,
 			       const struct links *links, const struct pppoe_sessions *sessions);
+
+/*
+ * Has the filter come, gone or changed since, or has it taken an XDP link of ours? The ports then
+ * have to follow; before that no flow may be left in the fast path, since what is right at one hook
+ * need not be at another. To be asked about once a second; what has only to be entered again behind
+ * the filter is.
+ */
+bool ports_filter_changed(struct ports *ports, const struct datapath *datapath);
+void ports_follow_filter(struct ports *ports, struct datapath *datapath);
 
 /* Is the port attached at TC, whose packets pass the egress device's queueing discipline? */
 bool port_is_tc(const struct port *port);

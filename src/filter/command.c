@@ -41,7 +41,8 @@ static void print_usage(FILE *to)
 	      "                  anything is wrong, these stay\n"
 	      "  -4, -6          the family of the rules; by default as the file says that wrote it\n"
 	      "  --iface NAME    interface to filter on; repeat. None: those filtered so far\n"
-	      "  --hook HOOK     where packets that come in are met: xdp or tc (default)\n"
+	      "  --hook HOOK     where packets that come in are met: xdp or tc; by default\n"
+	      "                  as they were met before, else tc\n"
 	      "  --check         say what is wrong with FILE, and change nothing\n"
 	      "  --counters      with the packets and bytes of each rule and policy\n"
 	      "  --json          all that is known, counters too, as one JSON document\n"
@@ -125,7 +126,6 @@ static int parse_arguments(struct arguments *arguments, const char *takes, int a
 	int option, err = 0;
 
 	memset(arguments, 0, sizeof(*arguments));
-	arguments->stage.hook = STAGE_TC;
 	optind = 1;
 	while (!err && (option = getopt_long(argc, argv, "46", options, NULL)) != -1) {
 		err = take_option(arguments, option);

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "filter/pins.h"
 #include "instance.h"
@@ -71,13 +73,21 @@ static int open_locked(int bpffs, const char *name)
 	return there.st_ino == ours.st_ino ? take_fd(&fd) : -EAGAIN;
 }
 
-bool pins_exist(void)
+int pins_look(void)
 {
-	_cleanup_close_ int bpffs = instance_open_bpffs(false);
+	_cleanup_close_ int bpffs = instance_open_bpffs(false), fd = -1;
+	struct statfs fs;
 	char name[64];
+	int err;
 
+	if (bpffs < 0 || fstatfs(bpffs, &fs) || fs.f_type != BPF_FS_MAGIC)
+		return -EACCES;
 	directory_name(name, OURS);
-	return bpffs >= 0 && !faccessat(bpffs, name, F_OK, AT_SYMLINK_NOFOLLOW);
+	fd = openat(bpffs, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ENOENT : -EACCES;
+	err = check_owner(fd);
+	return err ? -EACCES : take_fd(&fd);
 }
 
 int pins_open_of(const char *purpose, bool make)

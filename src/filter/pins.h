@@ -9,8 +9,12 @@
 
 #include <stdbool.h>
 
-/* Is there one? Waits for nobody. */
-bool pins_exist(void);
+/*
+ * A descriptor to look at what is there, without waiting for who changes it. Returns -ENOENT: there
+ * is none; -EACCES: whether there is one cannot be told (no bpffs is to be seen, or only root may
+ * look into it).
+ */
+int pins_look(void);
 
 /*
  * The same for what is kept for another purpose, in a directory of its own: "filter" is that of

@@ -15,7 +15,8 @@
 #include "filter/compile.h"
 
 enum stage_hook {
-	STAGE_XDP, /* native, else generic */
+	STAGE_AS_BEFORE, /* where the interface is filtered so far, else TC */
+	STAGE_XDP,       /* native, else generic */
 	STAGE_TC,
 };
 
@@ -35,12 +36,6 @@ struct stage_options {
  */
 int stage_load(const struct image *image, const char *text, size_t text_size,
 	       const struct stage_options *options);
-
-/*
- * Is a filter loaded in this network namespace? The fast path at XDP would go around it: flows that
- * the rules have accepted once would never meet other rules.
- */
-bool stage_is_loaded(void);
 
 /* Detach all and forget all rules. Returns 0 or -errno, logged; -ENOENT: there is none. */
 int stage_unload(void);

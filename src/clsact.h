@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The clsact qdisc of kernels without tcx (before Linux 6.6). The filter and the fast path share it,
+ * and whoever made it may end first.
+ */
+#ifndef BPFW_CLSACT_H
+#define BPFW_CLSACT_H
+
+#include <stdint.h>
+
+/* Where the filter stands: before the fast path, and known by its handle. */
+#define CLSACT_FILTER_HANDLE 0xbf
+#define CLSACT_FILTER_PRIORITY 0x01
+
+/* Remove the qdisc, unless a filter of anybody's is in it, or that cannot be told. */
+void clsact_remove_empty(uint32_t ifindex);
+
+#endif /* BPFW_CLSACT_H */
