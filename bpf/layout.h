@@ -350,6 +350,7 @@ struct bpfw_exit_counters {
 	X(NO_NEIGHBOUR, "refused_neighbour", "next hop not resolved yet")                   \
 	X(DEVICE, "refused_device", "egress device down or left to the stack")              \
 	X(TARGET, "refused_target", "egress device takes no frames from XDP")               \
+	X(FILTER, "refused_filter", "a filtered device on top of a port would miss it")     \
 	X(QDISC, "refused_qdisc", "XDP would bypass the shaper of an egress device")        \
 	X(IPSEC, "refused_ipsec", "covered by an IPsec policy")                             \
 	X(EXCLUDED, "refused_excluded", "excluded by --exclude, --exclude-mark or --only")  \

@@ -715,6 +715,7 @@ static int start_flows(struct daemon *daemon)
 			.links = &daemon->links,
 			.bridges = &daemon->bridges,
 			.sessions = &daemon->sessions,
+			.filter = &daemon->ports.filter,
 		},
 		.neighbours = &daemon->neighbours,
 		.rules = &daemon->rules,

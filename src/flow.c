@@ -584,6 +584,31 @@ static void release_path(const struct flows *flows, const struct path *path)
 		neighbour_release(flows->paths.neighbours, path->neighbour);
 }
 
+/*
+ * Would the packets be judged as in the stack? Packets that come in by a filtered port are, if that
+ * is the device that receives them; so are those that nobody has judged before a filtered device
+ * that they leave by directly (at TC: that is where such a port is attached). Others cross a
+ * filtered device on top of a port, which does not see what is redirected below it.
+ */
+static bool is_judged_alike(const struct flows *flows, const struct segment *segment,
+			    const struct path *path)
+{
+	const struct filter_view *filter = &flows->ports->filter;
+	const struct transmission *out = &path->transmission;
+	bool direct = path->reception.device == segment->port;
+
+	if (!filter->loaded)
+		return true;
+	if (path->reception.filtered)
+		return false;
+	if (direct && filter_view_find(filter, segment->port))
+		return true;
+	if (!out->filtered && !filter_view_find(filter, out->egress) &&
+	    !filter_view_find(filter, out->segment.port))
+		return true;
+	return direct && !out->filtered;
+}
+
 /* The direction's path; DAEMON_COUNTERS, or the counter that says why there is none. */
 static enum daemon_counter find_path(const struct flows *flows,
 				     const struct flow_direction *direction,
@@ -621,6 +646,10 @@ static enum daemon_counter find_path(const struct flows *flows,
 		return COUNT_QDISC;
 	case PATH_OK:
 		break;
+	}
+	if (!is_judged_alike(flows, segment, path)) {
+		release_path(flows, path);
+		return COUNT_FILTER;
 	}
 	if (path->kind == PATH_BLACKHOLE)
 		return DAEMON_COUNTERS;

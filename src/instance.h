@@ -16,7 +16,7 @@
 #include "datapath.h"
 
 /* Changes whenever the layout of a map or of the name does. */
-#define INSTANCE_LAYOUT 4
+#define INSTANCE_LAYOUT 5
 
 struct instance {
 	int name_fd;   /* the bound socket */

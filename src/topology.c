@@ -66,6 +66,11 @@ static const struct link *visit(const struct topology *topology, uint32_t ifinde
 	return link_running(link) ? link : NULL;
 }
 
+static bool is_filtered(const struct topology *topology, uint32_t ifindex)
+{
+	return filter_view_find(topology->filter, ifindex);
+}
+
 static bool has_link_layer(const struct link *link)
 {
 	return link->type == ARPHRD_ETHER;
@@ -119,11 +124,12 @@ static bool receive_session(const struct topology *topology, const struct link *
 	memcpy(reception->mac, link->mac, sizeof(reception->mac));
 	memcpy(reception->session_mac, session->remote, sizeof(reception->session_mac));
 	reception->device = receiver(ppp);
+	reception->filtered |= is_filtered(topology, ppp->ifindex);
 	return true;
 }
 
-bool topology_receive(const struct topology *topology, const struct segment *segment,
-		      struct reception *reception)
+static bool receive(const struct topology *topology, const struct segment *segment,
+		    struct reception *reception)
 {
 	const struct link *link = visit(topology, segment->port);
 	struct tags tags = tags_from_segment(segment);
@@ -136,6 +142,8 @@ bool topology_receive(const struct topology *topology, const struct segment *seg
 	for (int depth = 0; link && has_link_layer(link) && depth < MAX_DEPTH; depth++) {
 		const struct link *above = NULL;
 
+		if (depth)
+			reception->filtered |= is_filtered(topology, link->ifindex);
 		/* Like __netif_receive_skb_core(): a VLAN device first, then the bridge */
 		if (tags.count)
 			above = links_find_vlan(topology->links, link->ifindex, tags.tag[0].id,
@@ -162,6 +170,16 @@ bool topology_receive(const struct topology *topology, const struct segment *seg
 		return receive_session(topology, link, segment, reception);
 	memcpy(reception->mac, link->mac, sizeof(reception->mac));
 	reception->device = receiver(link);
+	return true;
+}
+
+bool topology_receive(const struct topology *topology, const struct segment *segment,
+		      struct reception *reception)
+{
+	if (!receive(topology, segment, reception))
+		return false;
+	if (reception->device != segment->port)
+		reception->filtered |= is_filtered(topology, reception->device);
 	return true;
 }
 
@@ -370,6 +388,7 @@ enum transmission_refusal topology_send(const struct topology *topology, uint32_
 		if (way.link->type == ARPHRD_PPP &&
 		    !pppoe_by_device(topology->sessions, way.link->ifindex))
 			break;
+		to->filtered |= is_filtered(topology, way.link->ifindex);
 		refusal = step_down(&way);
 		if (refusal != TRANSMISSION_OK)
 			return refusal;

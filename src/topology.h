@@ -9,6 +9,7 @@
 #define BPFW_TOPOLOGY_H
 
 #include "bridge.h"
+#include "filter/view.h"
 #include "link.h"
 #include "pppoe.h"
 #include "tuple.h"
@@ -17,6 +18,7 @@ struct topology {
 	struct links *links;
 	struct bridges *bridges;
 	struct pppoe_sessions *sessions;
+	const struct filter_view *filter; /* or NULL */
 };
 
 /* The kernel's view of what comes in on a segment, addressed to the router. */
@@ -25,6 +27,7 @@ struct reception {
 	uint8_t mac[6];          /* frames to any other MAC are not for the router */
 	uint8_t session_mac[6];  /* of the peer of the PPPoE session, if there is one */
 	const struct link *vlan; /* the VLAN device that took the innermost tag, or NULL */
+	bool filtered;           /* a device above the port is: it would have judged the packet */
 };
 
 /* False if the kernel would not take it, or in a way that is left to it. */
@@ -42,7 +45,8 @@ struct transmission {
 	uint8_t link_len; /* 0: the device has no link layer */
 	uint8_t link[LINK_HEADER_MAX];
 	const struct link_vlan *priority[MAX_VLAN_TAGS]; /* who sets the tags' PCP, or NULL */
-	bool shaped; /* a device on the way has a queueing discipline that shapes or sorts */
+	bool filtered; /* a device above the one that the packet leaves by is */
+	bool shaped;   /* a device on the way has a queueing discipline that shapes or sorts */
 };
 
 enum transmission_refusal {

@@ -108,6 +108,14 @@ def stops(flow):
     raise AssertionError(f"{flow.name()} goes on")
 
 
+def both_flows(context, lab, family=4):
+    return [context.keep(kind(lab, family)) for kind in (TcpFlow, UdpFlow)]
+
+
+def attached_programs(lab):
+    return {(device, name) for device, _, name in attachments(lab.router)}
+
+
 @test("tc", "xdp")
 def filter_first(context, hook):
     lab = context.lab("xdp", "none")
@@ -116,12 +124,164 @@ def filter_first(context, hook):
     bpfw = context.running(lab, None)
     how = "behind" if hook == "xdp" else "tc"
     stands(bpfw, lan0=how, wan0=how)
-    for kind in (TcpFlow, UdpFlow):
-        with kind(lab) as flow:
-            goes_fast(flow, bpfw, filter_)
-            filter_.load(REFUSE)
-            stops(flow)
-            filter_.load(ACCEPT)
+    for flow in both_flows(context, lab):
+        goes_fast(flow, bpfw, filter_)
+        filter_.load(REFUSE)
+        stops(flow)
+        filter_.load(ACCEPT)
+    with TcpFlow(lab, 6) as flow:  # a family without rules
+        flow.wait_offloaded(bpfw)
+
+
+@test("tc", "xdp")
+def fast_path_first(context, hook):
+    """Rules hold for offloaded flows at once, before the daemon can know of them."""
+    lab = context.lab("xdp", "none")
+    bpfw = context.running(lab, None)
+    stands(bpfw, lan0="xdp", wan0="xdp")
+    filter_ = Filter(context, lab)
+    flows = both_flows(context, lab)
+    for flow in flows:
+        flow.wait_offloaded(bpfw)
+    bpfw.freeze()
+    filter_.load(REFUSE, hook)
+    for flow in flows:
+        stops(flow)
+    filter_.load(ACCEPT)
+    bpfw.thaw()
+    how = "behind" if hook == "xdp" else "tc"
+    stands(bpfw, lan0=how, wan0=how)
+    with UdpFlow(lab, port=5001) as flow:
+        goes_fast(flow, bpfw, filter_)
+
+
+@test("tc", "xdp")
+def traffic_goes_on(context, hook):
+    """The filter comes, is loaded anew and goes: every echo of a flow arrives."""
+    lab = context.lab("xdp", "none")
+    bpfw = context.running(lab, None)
+    filter_ = Filter(context, lab)
+    flow = context.keep(TcpFlow(lab))
+    flow.wait_offloaded(bpfw)
+    flow.start()
+    for _ in range(2):
+        filter_.load(ACCEPT, hook)
+        stands(bpfw, lan0="behind" if hook == "xdp" else "tc")
+        flow.wait_offloaded(bpfw)
+        filter_.load(ACCEPT)
+        flow.goes_on()
+        filter_("unload")
+        stands(bpfw, lan0="xdp", wan0="xdp")
+        flow.wait_offloaded(bpfw)
+        flow.goes_on()
+    flow.stop()
+    equal({name for _, name in attached_programs(lab)}, {"bpfw_xdp"}, "programs attached at last")
+
+
+@test("tc", "xdp")
+def unloaded_before_it_was_noticed(context, hook):
+    """The daemon's link was taken and given up while the daemon slept."""
+    lab = context.lab("xdp", "none")
+    bpfw = context.running(lab, None)
+    filter_ = Filter(context, lab)
+    bpfw.freeze()
+    filter_.load(REFUSE, hook)
+    filter_("unload")
+    flow = context.keep(TcpFlow(lab))
+    goes(flow)
+    bpfw.thaw()
+    stands(bpfw, lan0="xdp", wan0="xdp")
+    flow.wait_offloaded(bpfw)
+    filter_.load(ACCEPT, hook)
+    stands(bpfw, lan0="behind" if hook == "xdp" else "tc")
+    bpfw.freeze()  # and now its place behind the filter
+    filter_("unload")
+    filter_.load(ACCEPT, hook)
+    goes(flow)
+    bpfw.thaw()
+    goes_fast(flow, bpfw, filter_)
+
+
+@test(*((hook, end) for hook in ("tc", "xdp") for end in ("ended", "killed", "stopped")))
+def without_the_daemon(context, hook, end):
+    """The filter stays in force, flows take the stack, and the next daemon stands behind it."""
+    lab = context.lab("xdp", "none")
+    filter_ = Filter(context, lab)
+    filter_.load(ACCEPT, hook)
+    bpfw = context.running(lab, None)
+    flow = context.keep(TcpFlow(lab))
+    flow.wait_offloaded(bpfw)
+    flow.start()
+    if end == "stopped":
+        bpfw.freeze()
+    else:
+        bpfw.send_signal(signal.SIGKILL if end == "killed" else signal.SIGTERM)
+        bpfw.process.wait(20)
+    flow.goes_on()
+    if end == "stopped":  # its heart beat for two seconds more
+        time.sleep(2.5)
+    flow.stop()
+    meter = lab.meter()
+    flow.exchange(1 << 20)
+    expect(meter.read().offloaded_share < 0.1, f"not by the stack: {meter}")
+    judged = filter_.packets()
+    goes(flow)
+    expect(filter_.packets() - judged >= 8, "the filter does not judge what goes by the stack")
+    filter_.load(REFUSE)
+    stops(flow)
+    filter_.load(ACCEPT)
+    if end == "stopped":
+        bpfw.thaw()
+    else:
+        bpfw = context.running(lab, None)
+    with UdpFlow(lab, port=5001) as other:
+        goes_fast(other, bpfw, filter_)
+
+
+@test()
+def ports_that_are_not_filtered(context):
+    """From them nothing goes out at XDP while a filter is loaded: it judges where packets leave."""
+    lab = context.lab("xdp", "none")
+    bpfw = context.running(lab, "xdp")
+    filter_ = Filter(context, lab)
+    flows = both_flows(context, lab)
+    for flow in flows:
+        flow.wait_offloaded(bpfw)
+    bpfw.freeze()
+    filter_.load(REFUSE, "xdp", ports=("wan0",))
+    equal(attached_programs(lab), {("wan0", "entry_xdp"), ("wan0", "entry_tc_out")},
+          "programs attached before the daemon can know")
+    for flow in flows:
+        stops(flow)
+    bpfw.thaw()
+    stands(bpfw, lan0="tc", wan0="behind")
+    for flow in flows:
+        stops(flow)
+    filter_.load(ACCEPT)
+    with UdpFlow(lab, port=5001) as flow:
+        goes_fast(flow, bpfw, filter_)
+        bpfw.freeze()
+        filter_.load(REFUSE.replace("5000", "5001"))
+        stops(flow)
+        bpfw.thaw()
+
+
+@test()
+def filter_moves_to_another_hook(context):
+    lab = context.lab("xdp", "none")
+    filter_ = Filter(context, lab)
+    filter_.load(ACCEPT, "tc")
+    bpfw = context.running(lab, None)
+    flow = context.keep(TcpFlow(lab))
+    flow.start()
+    for hook, how, entry in (("xdp", "behind", "entry_xdp"), ("tc", "tc", "entry_tc_in")):
+        filter_.load(ACCEPT, hook)
+        stands(bpfw, lan0=how, wan0=how)
+        flow.wait_offloaded(bpfw)
+        flow.goes_on()
+        names = {name for _, name in attached_programs(lab) if name.startswith("entry")}
+        equal(names, {entry, "entry_tc_out"}, "programs of the filter")
+    flow.stop()
 
 
 if __name__ == "__main__":
