@@ -182,6 +182,13 @@ static const int allowed[] = {
 #ifdef SYS_fstat
 	SYS_fstat,
 #endif
+	/* Is there a filter? (pins_look()) */
+#ifdef SYS_fstatfs
+	SYS_fstatfs,
+#endif
+#ifdef SYS_fstatfs64
+	SYS_fstatfs64,
+#endif
 #ifdef SYS_newfstatat
 	SYS_newfstatat,
 #endif

@@ -153,11 +153,10 @@ static int read_generation(int program, uint32_t *generation)
 
 	if (map < 0)
 		return map;
-	/* What another version has loaded; the record may end in a gap that the map has not. */
-	if (info.value_size > sizeof(*constants) ||
-	    info.value_size + _Alignof(struct filter_bpf__rodata) <= sizeof(*constants))
-		return -EPROTO;
-	constants = malloc(sizeof(*constants));
+	/* Tables of the program's own may be behind the record; it ends in a gap that may be missing. */
+	if (info.value_size + _Alignof(struct filter_bpf__rodata) <= sizeof(*constants))
+		return -EPROTO; /* another version has loaded it */
+	constants = malloc(info.value_size + sizeof(*constants));
 	if (!constants)
 		return -ENOMEM;
 	if (bpf_map_lookup_elem(map, &zero, constants))
