@@ -481,7 +481,9 @@ static int64_t read_old(const struct set_store *store, uint32_t number, const st
 		return err;
 	tree.cells = cells.cell;
 	count = set_tree_export(&tree, 0, nets);
-	return count < 0 ? count : drop_ended(store, number, *nets, (uint32_t)count);
+	if (count <= 0 || !*nets)
+		return count;
+	return drop_ended(store, number, *nets, (uint32_t)count);
 }
 
 static uint32_t drop_net(struct set_net *nets, uint32_t count, const struct set_net *without)
@@ -512,6 +514,7 @@ static int rebuild_tree(const struct set_store *store, uint32_t number, const st
 	if (!nets)
 		return -ENOMEM;
 	old = NULL;
+	memset(nets + count, 0, (what->count + 1) * sizeof(*nets));
 	for (uint32_t i = 0; i < what->count; i++) {
 		nets[count + i] = entry_to_net(info, &what->entries[i], now);
 		nets[count + i].order = i + 1;
@@ -548,6 +551,23 @@ static bool is_there(const struct set_tree *tree, const struct set_net *net, uin
 	return found && set_tree_prefix(tree, found)->end > now;
 }
 
+/* The set's tree, to be changed; built anew if a writer has ended in mid-change. */
+static int open_tree(const struct set_store *store, uint32_t number, struct cells *cells,
+		     struct set_tree *tree)
+{
+	int err = open_cells(store, number, cells);
+
+	if (!err && cells->cell && cells->cell->head.state == SET_CHANGING) {
+		unmap_cells(cells);
+		err = rebuild_tree(store, number, &(struct rebuild){ 0 });
+		err = err ? err : open_cells(store, number, cells);
+	}
+	*tree = (struct set_tree){ .cells = cells->cell,
+				   .wait = grace_period,
+				   .wait_context = (void *)store };
+	return err;
+}
+
 static int add_net(const struct set_store *store, uint32_t number, const struct set_entry *entry,
 		   bool exist)
 {
@@ -556,16 +576,11 @@ static int add_net(const struct set_store *store, uint32_t number, const struct 
 	const uint32_t now = clock_now();
 	const struct set_net net = entry_to_net(info, entry, now);
 	_cleanup_cells_ struct cells cells = { 0 };
-	struct set_tree tree = { .wait = grace_period, .wait_context = (void *)store };
-	int err = open_cells(store, number, &cells);
+	struct set_tree tree;
+	int err = open_tree(store, number, &cells, &tree);
 
 	if (err)
 		return err;
-	tree.cells = cells.cell;
-	if (tree.cells->head.state == SET_CHANGING) {
-		err = rebuild_tree(store, number, &(struct rebuild){ 0 });
-		return err ? err : add_net(store, number, entry, exist);
-	}
 	if (!exist && is_there(&tree, &net, now))
 		return -EEXIST;
 	if ((!set_tree_find(&tree, &net) && tree.cells->head.count >= info->maxelem) ||
@@ -581,16 +596,11 @@ static int del_net(const struct set_store *store, uint32_t number, const struct 
 	const uint32_t now = clock_now();
 	const struct set_net net = entry_to_net(&store->info[number], entry, now);
 	_cleanup_cells_ struct cells cells = { 0 };
-	struct set_tree tree = { .wait = grace_period, .wait_context = (void *)store };
-	int err = open_cells(store, number, &cells);
+	struct set_tree tree;
+	int err = open_tree(store, number, &cells, &tree);
 
 	if (err)
 		return err;
-	tree.cells = cells.cell;
-	if (tree.cells->head.state == SET_CHANGING) {
-		err = rebuild_tree(store, number, &(struct rebuild){ 0 });
-		return err ? err : del_net(store, number, entry);
-	}
 	if (!is_there(&tree, &net, now))
 		return -ENOENT;
 	err = set_tree_remove(&tree, &net);
@@ -1163,7 +1173,7 @@ static int list_tree(const struct set_store *store, uint32_t number, struct list
 	const uint32_t now = clock_now();
 	int err = count < 0 ? (int)count : 0;
 
-	for (uint32_t i = 0; i < count && !err; i++) {
+	for (uint32_t i = 0; nets && i < count && !err; i++) {
 		struct set_entry entry = net_to_entry(store->info[number].family, &nets[i], now);
 
 		err = list_entry(list, &entry, nets[i].end, now);

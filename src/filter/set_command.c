@@ -138,7 +138,7 @@ static int read_stream(FILE *from, char **text, size_t *len)
 		if (!grown)
 			return -ENOMEM;
 		*text = grown;
-		*len += fread(*text + *len, 1, room - *len, from);
+		*len += fread(grown + *len, 1, room - *len, from);
 	} while (*len == room);
 	return ferror(from) ? -EIO : 0;
 }
@@ -648,7 +648,7 @@ static int command(int argc, char *const argv[], const struct verb *verb, const 
 	if (arguments.duration && !read_duration(arguments.duration, &seconds))
 		return wrong_usage(argv[0],
 				   "a duration is like 90, 10m, 1h30m or 2d, up to 24 days");
-	if (verb->file && read_file(arguments.word[0], &text, &arguments.len))
+	if (verb->file && arguments.word[0] && read_file(arguments.word[0], &text, &arguments.len))
 		return STATUS_FAILED;
 	arguments.text = text;
 	return run_verb(verb, &arguments);

@@ -299,9 +299,9 @@ static int read_kind(struct parser *p, struct set_info *info)
 
 	if (!token)
 		return err;
-	for (uint8_t kind = SET_NONE + 1; kind < SET_KINDS; kind++)
-		if (is(token, set_kind_name(kind)))
-			info->kind = kind;
+	for (unsigned int kind = SET_NONE + 1; kind < SET_KINDS; kind++)
+		if (is(token, set_kind_name((uint8_t)kind)))
+			info->kind = (uint8_t)kind;
 	if (info->kind == SET_NONE)
 		return fail(p, token,
 			    "this type is not supported: hash:ip, hash:net, hash:ip,port, "
@@ -690,10 +690,9 @@ static int parse_lines(struct parser *p, const char *text, size_t len)
 int set_parse(const char *file, const char *text, size_t len, set_known known, void *context,
 	      struct set_file *out, char error[SET_ERROR])
 {
-	struct parser p = {
-		.file = file, .out = out, .known = known, .context = context, .error = error
-	};
+	struct parser p = { .file = file, .out = out, .known = known, .context = context };
 
+	p.error = error;
 	*out = (struct set_file){ 0 };
 	return parse_lines(&p, text, len);
 }
@@ -701,8 +700,9 @@ int set_parse(const char *file, const char *text, size_t len, set_known known, v
 int set_parse_plain(const char *file, const char *text, size_t len, const struct set_info infos[2],
 		    struct set_file *out, char error[SET_ERROR])
 {
-	struct parser p = { .file = file, .out = out, .plain = true, .error = error };
+	struct parser p = { .file = file, .out = out, .plain = true };
 
+	p.error = error;
 	*out = (struct set_file){ 0 };
 	for (size_t i = 0; i < 2; i++)
 		if (!add_part(out, &infos[i], false))
@@ -741,18 +741,22 @@ static int take_words(struct parser *p, int argc, char *const argv[])
 
 int set_parse_create(int argc, char *const argv[], struct set_info *info, char error[SET_ERROR])
 {
-	struct parser p = { .error = error };
-	int err = take_words(&p, argc, argv);
+	struct parser p = { 0 };
+	int err;
 
+	p.error = error;
+	err = take_words(&p, argc, argv);
 	return err ? err : read_create(&p, info);
 }
 
 int set_parse_entry(const struct set_info *info, int argc, char *const argv[],
 		    struct set_entry *entry, char error[SET_ERROR])
 {
-	struct parser p = { .error = error };
-	int err = take_words(&p, argc, argv);
+	struct parser p = { 0 };
+	int err;
 
+	p.error = error;
+	err = take_words(&p, argc, argv);
 	memset(entry, 0, sizeof(*entry));
 	if (!err)
 		err = read_entry(&p, info, entry);

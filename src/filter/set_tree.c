@@ -464,7 +464,7 @@ static int read_directory(const struct set_cell *cells, uint32_t more, struct le
 	const struct set_directory *directory = &cells[cells->head.root].directory;
 
 	leaves->count = directory->leaves;
-	leaves->leaf = malloc(((size_t)leaves->count + more) * sizeof(*leaves->leaf));
+	leaves->leaf = calloc((size_t)leaves->count + more, sizeof(*leaves->leaf));
 	if (!leaves->leaf)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < leaves->count; i++) {
@@ -572,30 +572,56 @@ static uint32_t fast_leaf(const struct fast *fast, uint32_t from, uint32_t to)
 	return number << SET_FAST_SHIFT | SET_FAST_LEAF;
 }
 
-/* The word for what begins with `first` and leaves so many bits open: ranges `from` to `to`. */
-static uint32_t fast_word(const struct fast *fast, uint32_t first, uint32_t bits, uint32_t from,
-			  uint32_t to)
-{
-	uint32_t number;
+/* A word to be written: of what begins with `first` and leaves so many bits open. */
+struct fast_task {
+	uint32_t *word;
+	uint32_t first, bits;
+	uint32_t from, to; /* its ranges */
+};
 
-	if (from == to)
-		return fast->range[from].state;
-	if (to - from <= SET_FAST_LASTS)
-		return fast_leaf(fast, from, to);
-	number = fast_take(&fast->cells->head);
+/* Each of the levels below the first table leaves 15 words for later, and the last one all. */
+#define FAST_TASKS (FAST_OPEN / 4 * SET_FAST_WORDS + 1)
+
+/* The words of a new table, to be written; the table's own word, or SET_FAST_LOOK. */
+static uint32_t fast_table(const struct fast *fast, const struct fast_task *task,
+			   struct fast_task tasks[FAST_TASKS], uint32_t *count)
+{
+	const uint32_t number = fast_take(&fast->cells->head), bits = task->bits - 4;
+	uint32_t from = task->from;
+
 	if (!number)
 		return SET_FAST_LOOK;
 	for (uint32_t i = 0; i < SET_FAST_WORDS; i++) {
-		const uint32_t start = first + (i << (bits - 4));
-		const uint32_t end = start + (1U << (bits - 4)) - 1;
+		const uint32_t start = task->first + (i << bits), end = start + (1U << bits) - 1;
 		uint32_t stop = from;
 
-		while (stop < to && fast->range[stop].last < end)
+		while (stop < task->to && fast->range[stop].last < end)
 			stop++;
-		fast->cells[number].word[i] = fast_word(fast, start, bits - 4, from, stop);
-		from = fast->range[stop].last == end && stop < to ? stop + 1 : stop;
+		tasks[(*count)++] =
+			(struct fast_task){ &fast->cells[number].word[i], start, bits, from, stop };
+		from = fast->range[stop].last == end && stop < task->to ? stop + 1 : stop;
 	}
 	return number << SET_FAST_SHIFT | SET_FAST_TABLE;
+}
+
+/* The word for what begins with `first` and leaves so many bits open: all ranges collected. */
+static uint32_t fast_word(const struct fast *fast, uint32_t first, uint32_t bits)
+{
+	struct fast_task tasks[FAST_TASKS];
+	uint32_t count = 1, word = SET_FAST_LOOK;
+
+	tasks[0] = (struct fast_task){ &word, first, bits, 0, fast->ranges - 1 };
+	while (count) {
+		const struct fast_task task = tasks[--count];
+
+		if (task.from == task.to)
+			*task.word = fast->range[task.from].state;
+		else if (task.to - task.from <= SET_FAST_LASTS)
+			*task.word = fast_leaf(fast, task.from, task.to);
+		else
+			*task.word = fast_table(fast, &task, tasks, &count);
+	}
+	return word;
 }
 
 /* Says anew what the leaves in force say of these addresses. */
@@ -605,7 +631,7 @@ static int write_fast(struct set_cell *cells, uint32_t first, uint32_t last)
 
 	if (!cells->head.fast)
 		return 0;
-	fast = malloc(sizeof(*fast));
+	fast = calloc(1, sizeof(*fast));
 	if (!fast)
 		return -ENOMEM;
 	fast->cells = cells;
@@ -615,8 +641,7 @@ static int write_fast(struct set_cell *cells, uint32_t first, uint32_t last)
 			&cells[cells->head.fast + i / SET_FAST_WORDS].word[i % SET_FAST_WORDS];
 
 		fast_collect(fast, start, end);
-		__atomic_store_n(word, fast_word(fast, start, FAST_OPEN, 0, fast->ranges - 1),
-				 __ATOMIC_RELEASE);
+		__atomic_store_n(word, fast_word(fast, start, FAST_OPEN), __ATOMIC_RELEASE);
 	}
 	return 0;
 }

@@ -840,7 +840,8 @@ static void prepare(void)
 		lookups = (uint32_t)strtoul(fewer, NULL, 10);
 	if (geteuid())
 		tap_skip_all("needs root");
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("bpffs", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
 		tap_bail_out("a bpffs and a network of its own: %s", strerror(errno));
 	err = set_store_open(&store, true);
