@@ -123,6 +123,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	int hook;
 
 	walk->depth = 0;
+	walk->logged = 0;
 	walk->in = 0;
 	walk->out = 0;
 	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);
@@ -162,6 +163,7 @@ static __always_inline int judge(struct frame *frame)
 		verdict = step(walk);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
 		call_self(frame);
+	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);
 	return verdict == FILTER_ACCEPT ? accept(frame) : frame_drop(frame);
 }
 

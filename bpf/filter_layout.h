@@ -122,6 +122,7 @@ enum filter_op_kind {
 	FILTER_OP_JUMP,                          /* a: chain */
 	FILTER_OP_GOTO,                          /* a: chain */
 	FILTER_OP_CONTINUE,                      /* a rule that only counts */
+	FILTER_OP_LOG,                           /* go on, and tell of the packet */
 	FILTER_OP_MATCHES,                       /* from here on: matches */
 	FILTER_OP_TCP_FLAGS = FILTER_OP_MATCHES, /* (flags & a) == b */
 	FILTER_OP_ICMP,                          /* type a, code from b to c */
@@ -203,12 +204,55 @@ struct filter_device {
 
 #define FILTER_NO_OPERATION 0xffffffff
 
+/* ---- Events of LOG and NFLOG rules ------------------------------------------------- */
+
+#define FILTER_EVENT_RULES 8 /* of one packet; a power of two */
+
+/* What is let through of them, on each CPU. */
+#define FILTER_LOG_INTERVAL 1000000ULL /* ns */
+#define FILTER_LOG_BURST 250ULL
+
+#define FILTER_LOG_BYTES (256 * 1024) /* of the ring: some 1,800 events */
+
+/* A packet that met such rules. Host byte order, but for addresses. */
+struct filter_event {
+	__u64 time; /* ns, CLOCK_MONOTONIC */
+	__u32 generation;
+	__u32 rules; /* how many; `rule` has the first FILTER_EVENT_RULES */
+	__u32 rule[FILTER_EVENT_RULES];
+	__be32 source[4];
+	__be32 destination[4];
+	__u32 in, out; /* ifindex, 0: none */
+	__u32 length;
+	__u16 source_port, destination_port;
+	__u8 is_ipv6;
+	__u8 verdict; /* enum filter_verdict */
+	__u8 hook;    /* enum filter_hook */
+	__u8 has_l4;  /* see struct filter_walk */
+	__u8 has_ports;
+	__u8 fragment;
+	__u8 protocol;
+	__u8 tos;
+	__u8 ttl;
+	__u8 tcp_flags;
+	__u8 icmp_type, icmp_code;
+	__u32 unused;
+};
+
+/* For each CPU. */
+struct filter_log_state {
+	__u64 next; /* ns: an event may be sent from then on */
+	__u64 lost; /* events: too many, or the ring was full */
+};
+
 /* One packet on its way through a ruleset; on the BPF side only, for each CPU. */
 struct filter_walk {
 	__u32 generation; /* of the ruleset that the walk is in; 0: it has not begun */
 	__u32 l3;         /* where the IP header is in the frame */
 	__u32 outgoing;   /* 1 at TC egress */
 	__u32 rounds;     /* programs that have worked on it */
+	__u32 logged;     /* rules that want it told, of which `logs` holds the first */
+	__u32 logs[FILTER_EVENT_RULES];
 
 	/* What is known of the packet. Host byte order, but for addresses. */
 	__be32 source[4];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The maps of a ruleset, made anew with each load, as large as it needs them. The layouts are in
- * filter_layout.h.
+ * The maps of a ruleset, made anew with each load, as large as it needs them; what begins with log_
+ * and `next_stage` outlive it. The layouts are in filter_layout.h.
  */
 #ifndef BPFW_FILTER_MAPS_H
 #define BPFW_FILTER_MAPS_H
@@ -27,6 +27,19 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } next_stage SEC(".maps");
+
+/* Events of all rulesets, and what was let through and lost of them. Pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, FILTER_LOG_BYTES);
+} log_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter_log_state);
+} log_state SEC(".maps");
 
 #define DEFINE_ARRAY(name, value_type)             \
 	struct {                                   \

@@ -6,6 +6,7 @@
 #ifndef BPFW_FILTER_STEP_H
 #define BPFW_FILTER_STEP_H
 
+#include "filter_log.h"
 #include "filter_match.h"
 #include "filter_search.h"
 
@@ -102,6 +103,9 @@ static __always_inline int take_target(struct filter_walk *walk, const struct fi
 		return jump(walk, op->a);
 	case FILTER_OP_GOTO:
 		return enter_start(walk, op->a) ? STEP_ON : FILTER_DROP;
+	case FILTER_OP_LOG:
+		note_log(walk);
+		return STEP_ON;
 	case FILTER_OP_CONTINUE:
 		return STEP_ON;
 	default:

@@ -41,7 +41,7 @@ _bpfw() {
 		;;
 	--cpus) found=$(compgen -W "$(cat /sys/devices/system/cpu/online)" -- "$word") ;;
 	--exclude | --exclude-mark | --max-flows | --tcp-idle | --udp-idle | --user) found='' ;;
-	filter) found=$(compgen -W 'load show zero flush unload' -- "$word") ;;
+	filter) found=$(compgen -W 'load show zero flush log unload' -- "$word") ;;
 	set) found=$(compgen -W 'load create add del test list destroy' -- "$word") ;;
 	block) found=$(compgen -W 'add del test load list' -- "$word") ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;

@@ -8,6 +8,7 @@
 
 #include "filter/command.h"
 #include "filter/compile.h"
+#include "filter/events.h"
 #include "filter/inforce.h"
 #include "filter/listing.h"
 #include "filter/ruleset.h"
@@ -32,6 +33,7 @@ static void print_usage(FILE *to)
 	fputs("Usage: bpfw filter load FILE|- [-4|-6] [--iface NAME ...] [--hook xdp|tc] [--check]\n"
 	      "       bpfw filter show [-4|-6] [--counters | --json]\n"
 	      "       bpfw filter zero|flush [-4|-6]\n"
+	      "       bpfw filter log [--json]\n"
 	      "       bpfw filter unload\n"
 	      "\n"
 	      "Enforces rules as iptables-save and ip6tables-save print them, at the first hook of the\n"
@@ -48,6 +50,7 @@ static void print_usage(FILE *to)
 	      "  --json          all that is known, counters too, as one JSON document\n"
 	      "  zero            set the counters to zero\n"
 	      "  flush           remove all rules; chains and policies stay\n"
+	      "  log             print the events of LOG and NFLOG rules until it is interrupted\n"
 	      "  unload          detach the filter, forget all rules\n"
 	      "\n"
 	      "Exit status: 0 success, 1 failure, 2 wrong usage.\n",
@@ -393,6 +396,11 @@ static int unload(const struct arguments *arguments)
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int follow_log(const struct arguments *arguments)
+{
+	return events_follow(arguments->json);
+}
+
 int filter_command(int argc, char *const argv[])
 {
 	static const struct {
@@ -400,8 +408,8 @@ int filter_command(int argc, char *const argv[])
 		const char *takes; /* see parse_arguments() */
 		int (*run)(const struct arguments *arguments);
 	} commands[] = {
-		{ "load", "46ikc-", load }, { "show", "46nj", show }, { "zero", "46", zero },
-		{ "flush", "46", flush },   { "unload", "", unload },
+		{ "load", "46ikc-", load }, { "show", "46nj", show },   { "zero", "46", zero },
+		{ "flush", "46", flush },   { "log", "j", follow_log }, { "unload", "", unload },
 	};
 	struct arguments arguments;
 
@@ -416,7 +424,7 @@ int filter_command(int argc, char *const argv[])
 			return EXIT_USAGE;
 		return commands[i].run(&arguments);
 	}
-	log_error("bpfw filter takes a command: load, show, zero, flush or unload");
+	log_error("bpfw filter takes a command: load, show, zero, flush, log or unload");
 	fputs("Try 'bpfw filter --help'.\n", stderr);
 	return EXIT_USAGE;
 }

@@ -159,10 +159,11 @@ static int compile_target(struct image *image, const struct rule *rule,
 		[TARGET_NONE] = FILTER_OP_CONTINUE, [TARGET_ACCEPT] = FILTER_OP_ACCEPT,
 		[TARGET_DROP] = FILTER_OP_DROP,     [TARGET_RETURN] = FILTER_OP_RETURN,
 		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
+		[TARGET_LOG] = FILTER_OP_LOG,       [TARGET_NFLOG] = FILTER_OP_LOG,
 	};
 	struct filter_op op = { 0 };
 
-	if (rule->target.kind > TARGET_GOTO)
+	if (rule->target.kind > TARGET_NFLOG)
 		return rule_refuse(report, rule, rule->target.column, -EOPNOTSUPP,
 				   "target '%s' is not supported", target_name(rule->target.kind));
 	op.kind = kinds[rule->target.kind];

@@ -139,6 +139,18 @@ int pins_remove(int pins, const char *name)
 	return unlinkat(pins, name, 0) ? -errno : 0;
 }
 
+int pins_lock(int pins, const char *name)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (mkdirat(pins, name, 0700) && errno != EEXIST)
+		return -errno;
+	fd = openat(pins, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB))
+		return -errno;
+	return take_fd(&fd);
+}
+
 void pins_for_each(int pins, void (*each)(int pins, const char *name, void *context), void *context)
 {
 	int copy = openat(pins, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -159,7 +171,8 @@ void pins_for_each(int pins, void (*each)(int pins, const char *name, void *cont
 static void remove_one(int pins, const char *name, void *context)
 {
 	(void)context;
-	pins_remove(pins, name);
+	if (pins_remove(pins, name) == -EISDIR)
+		unlinkat(pins, name, AT_REMOVEDIR);
 }
 
 void pins_remove_all(int pins)

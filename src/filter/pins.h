@@ -33,6 +33,12 @@ int pins_put(int pins, const char *name, int fd);
 
 int pins_remove(int pins, const char *name);
 
+/*
+ * A lock of its own beside the pins, held until the descriptor that is returned is closed. -errno;
+ * -EWOULDBLOCK: another process has it.
+ */
+int pins_lock(int pins, const char *name);
+
 /* Call `each` with every name. Names that are removed on the way are no harm. */
 void pins_for_each(int pins, void (*each)(int pins, const char *name, void *context),
 		   void *context);

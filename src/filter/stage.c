@@ -19,7 +19,7 @@
 
 /* ---- Opening: the maps that outlive a ruleset --------------------------------------- */
 
-#define KEPT_MAPS 5
+#define KEPT_MAPS 7
 
 static void list_kept(const struct filter_bpf *skeleton, struct bpf_map *maps[KEPT_MAPS])
 {
@@ -28,6 +28,8 @@ static void list_kept(const struct filter_bpf *skeleton, struct bpf_map *maps[KE
 	maps[2] = skeleton->maps.filtered;
 	maps[3] = skeleton->maps.walks;
 	maps[4] = skeleton->maps.next_stage;
+	maps[5] = skeleton->maps.log_events;
+	maps[6] = skeleton->maps.log_state;
 }
 
 static int keep_map(int pins, struct bpf_map *map)

@@ -151,7 +151,7 @@ def set_refusal(context, name):
     rejects(context, words, FAILURE, *named)
 
 
-@test("show", "zero", "flush", "unload")
+@test("show", "zero", "flush", "log", "unload")
 def no_filter_is_loaded(context, command):
     rejects(context, ["filter", command], FAILURE, "no filter")
 

@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What bpfw filter says of the rules in force: show --json, and what flush leaves of them."""
+"""bpfw filter beside load: show --json, flush, log."""
 
 import json
+import queue
+import re
+import signal
+import socket
+import subprocess
 import tempfile
 import threading
 import time
 
-from filter_test import (ACCEPT_WEB, FILTER_HOOKS, Router, Ruleset, arrives,
+from filter_test import (ACCEPT_WEB, FAR, FILTER_HOOKS, NEAR, Router, Ruleset, arrives, datagram,
                          without_noise)
-from netlab import equal, expect, main, test
+from netlab import equal, expect, frames, main, test
+from netlab import lab as topology
+from netlab.bpfw import binary, environment
 
 RICH = """*filter
 :INPUT ACCEPT [3:180]
@@ -17,8 +24,8 @@ RICH = """*filter
 :OUTPUT ACCEPT [0:0]
 :odd - [0:0]
 :web - [0:0]
-[1:40] -A INPUT -s 10.0.1.0/24 ! -d 10.0.1.1/32 -i lan+ -p tcp -m tcp --sport 1024:65535 ! --dport 22 \
--m comment --comment "it\\'s \\"odd\\" \\\\ \u00fc" -j DROP
+[1:40] -A INPUT -s 10.0.1.0/24 ! -d 10.0.1.1/32 -i lan+ -p tcp -m tcp --sport 1024:65535 \
+! --dport 22 -m comment --comment "it\\'s \\"odd\\" \\\\ \u00fc" -j DROP
 [18446744073709551615:5] -A FORWARD ! -o wan0 -p udp -m multiport --dports 53,67:68 -j web
 [0:0] -A FORWARD ! -p esp -g odd
 [7:700] -A odd -s 10.0.0.1/255.0.0.255
@@ -156,6 +163,212 @@ def flush_and_load_do_not_mix(context):
         flushing.join()
         text = router.bpfw("show").stdout
         expect(":FORWARD DROP" in text, f"the older policy is back:\n{text}")
+
+
+class Log:
+    """bpfw filter log, running."""
+
+    def __init__(self, context, router, *words):
+        context.keep(self)
+        self.lines = queue.Queue()
+        self.process = subprocess.Popen(
+            ["nsenter", f"--net={router.namespace.path}", binary(), "filter", "log", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        self.said = self.process.stderr.readline().decode()
+        expect("listening" in self.said, f"bpfw filter log: {self.said}")
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line.decode(errors="replace").rstrip("\n"))
+
+    def next(self, timeout=5):
+        try:
+            return self.lines.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def drain(self, timeout=1.5):
+        lines = []
+        while (line := self.next(timeout)) is not None:
+            lines.append(line)
+        return lines
+
+    def stop(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+LOGGING = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:deep - [0:0]
+-A FORWARD -s 10.0.1.66 -j DROP
+-A FORWARD -p udp -j LOG --log-prefix "all udp: " --log-level 7 --log-ip-options
+-A FORWARD -p udp -m udp --dport 9 -j deep
+-A FORWARD -p tcp -m tcp --tcp-flags SYN SYN -j NFLOG \
+--nflog-prefix "syn \\"1\\" \\\\ \u00fc" --nflog-group 7
+-A FORWARD -p icmp -j LOG
+-A deep -m ttl --ttl-gt 1 -j LOG
+-A deep -j DROP
+COMMIT
+"""
+
+
+def logged_packets():
+    """(packet, the rules that log it, its verdict)"""
+    near, far = NEAR[4][0], FAR[4][0]
+
+    def packet(protocol, payload, ttl=64, tos=0, src=near, frag=0x4000):
+        return frames.ipv4(src, far, protocol, payload, ttl, tos, frag=frag)
+    udp, tcp = socket.IPPROTO_UDP, socket.IPPROTO_TCP
+    yield packet(udp, frames.udp(near, far, 1000, 7, b"x" * 11)), [("FORWARD", 2)], "ACCEPT"
+    yield packet(udp, frames.udp(near, far, 1001, 9), 2), [("FORWARD", 2)], "DROP"
+    yield (packet(udp, frames.udp(near, far, 1002, 9), 9, 0xb8),
+           [("FORWARD", 2), ("deep", 1)], "DROP")
+    yield packet(udp, frames.udp(near, far, 1003, 9), src=NEAR[4][1]), [], "DROP"
+    yield packet(udp, bytes(16), frag=0x0009), [("FORWARD", 2)], "ACCEPT"
+    for flags in (frames.SYN, frames.SYN | frames.ECE | frames.CWR):
+        yield (packet(tcp, frames.tcp(near, far, 5, 80, 1, 0, flags)), [("FORWARD", 4)], "ACCEPT")
+    yield packet(tcp, frames.tcp(near, far, 5, 80, 1, 1, frames.ACK)), [], "ACCEPT"
+    yield (packet(socket.IPPROTO_ICMP, bytes([8, 0, 0xf7, 0xff, 0, 0, 0, 0])), [("FORWARD", 5)],
+           "ACCEPT")
+
+
+def flag_names(value):
+    names = {frames.CWR: "CWR", frames.ECE: "ECE", frames.URG: "URG", frames.ACK: "ACK",
+             frames.PSH: "PSH", frames.RST: "RST", frames.SYN: "SYN", frames.FIN: "FIN"}
+    return [name for bit, name in names.items() if value & bit]
+
+
+def expected_event(packet, chain, rule, verdict):
+    """What an event of the packet has to say, read from the packet."""
+    protocol, first = packet[9], packet[20:]
+    fragment = bool(int.from_bytes(packet[6:8], "big") & 0x1fff)
+    ports = protocol in (socket.IPPROTO_UDP, socket.IPPROTO_TCP) and not fragment
+    return {"chain": chain, "rule": rule, "verdict": verdict, "hook": "FORWARD", "in": "lan0",
+            "out": "wan0", "family": "ipv4", "src": socket.inet_ntoa(packet[12:16]),
+            "dst": socket.inet_ntoa(packet[16:20]), "length": len(packet), "tos": packet[1],
+            "ttl": packet[8] - 1, "fragment": fragment,
+            "protocol": {6: "tcp", 17: "udp", 1: "icmp"}[protocol],
+            "sport": int.from_bytes(first[:2], "big") if ports else None,
+            "dport": int.from_bytes(first[2:4], "big") if ports else None,
+            "icmp_type": first[0] if protocol == 1 else None,
+            "icmp_code": first[1] if protocol == 1 else None,
+            "tcp_flags": flag_names(first[13]) if protocol == 6 else None}
+
+
+@test(*FILTER_HOOKS)
+def events_are_the_packets_that_were_sent(context, hook):
+    router = Router(context, hook)
+    router.load(LOGGING)
+    log = Log(context, router, "--json")
+    wanted, begun = [], time.time()
+    for packet, rules, verdict in logged_packets():
+        router.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
+        wanted += [expected_event(packet, *rule, verdict) for rule in rules]
+    events = [json.loads(line) for line in log.drain()]
+    equal([{key: event[key] for key in wanted[0]} for event in events], wanted, "events")
+    for event in events:
+        expect(begun - 1 < event["time"] < time.time() + 1, f"time: {event['time']}")
+    texts = {(event["chain"], event["rule"]): (event["text"], event["target"], event["prefix"],
+                                               event["level"], event["group"]) for event in events}
+    shown = router.bpfw("show").stdout.splitlines()
+    rules = [line for line in shown if line.startswith("-A FORWARD")]
+    equal(texts, {
+        ("FORWARD", 2): (rules[1], "LOG", "all udp: ", 7, None),
+        ("FORWARD", 4): (rules[3], "NFLOG", "syn \"1\" \\ \u00fc", None, 7),
+        ("FORWARD", 5): (rules[4], "LOG", "", 4, None),
+        ("deep", 1): ("-A deep -m ttl --ttl-gt 1 -j LOG", "LOG", "", 4, None)}, "rules of events")
+    counted = {row["text"]: row["packets"] for chain in listing(router)["families"][0]["chains"]
+               for row in chain["rules"]}
+    for rule in ((1, 4), (3, 2), (4, 1)):
+        equal(counted[rules[rule[0]]], rule[1], f"packets of {rules[rule[0]]}")
+    equal(log.stop(), 0, "exit status after SIGINT")
+
+
+@test()
+def lines_are_as_the_kernels(context):
+    router = Router(context, "tc")
+    router.load(LOGGING.replace("all udp", "\x1b[31m"))
+    log = Log(context, router)
+    for packet, rules, _ in logged_packets():
+        if rules:
+            router.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
+    line = log.next()
+    expect(line is not None, "no line while the pipe is open")
+    stamp, rest = line.split(" ", 1)
+    expect(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", stamp), f"time: {stamp}")
+    equal(rest, "FORWARD:2 \\x1b[31m: IN=lan0 OUT=wan0 SRC=10.0.1.2 DST=10.0.2.2 LEN=39 TOS=0x00 "
+                "PREC=0x00 TTL=63 PROTO=UDP SPT=1000 DPT=7 VERDICT=ACCEPT", "line")
+    lines = [line.split(" ", 1)[1] for line in log.drain()]
+    equal(lines[2], "deep:1 IN=lan0 OUT=wan0 SRC=10.0.1.2 DST=10.0.2.2 LEN=28 TOS=0x18 PREC=0xA0 "
+                    "TTL=8 PROTO=UDP SPT=1002 DPT=9 VERDICT=DROP", "line of a chain's rule")
+    expect(lines[5].endswith("PROTO=TCP SPT=5 DPT=80 CWR ECE SYN VERDICT=ACCEPT"), lines[5])
+    equal(log.stop(signal.SIGTERM), 0, "exit status after SIGTERM")
+    again = Log(context, router)
+    equal(again.drain(), [], "events from before the reader came")
+
+
+@test(*FILTER_HOOKS)
+def too_many_events_are_counted(context, hook):
+    """A burst is more than is let through: what is missing is told."""
+    router = Router(context, hook)
+    router.load(LOGGING)
+    for _ in range(3000):  # nobody listens: these are not told later
+        router.near.send(datagram(7))
+    log = Log(context, router, "--json")
+    time.sleep(0.5)  # and the burst is whole again
+    sent = 3000
+    for _ in range(sent):
+        router.near.send(datagram(7))
+    rows = [json.loads(line) for line in log.drain()]
+    events = sum("lost" not in row for row in rows)
+    lost = sum(row.get("lost", 0) for row in rows)
+    context.note(f"{sent} packets: {events} events, {lost} lost")
+    equal(events + lost, sent, "events and what was lost of them")
+    expect(events >= 250, "fewer than one burst")
+    expect(lost, "all were let through")
+    expect(arrives(router, 7), "packets are not forwarded")
+
+
+@test()
+def one_reader_swap_and_unload(context):
+    router = Router(context, "tc")
+    router.load(LOGGING)
+    log = Log(context, router, "--json")
+    refused = router.bpfw("log", check=False)
+    equal(refused.returncode, 1, "exit status of a second reader")
+    expect("another" in refused.stderr, f"no reason: {refused.stderr}")
+    router.load(LOGGING.replace("all udp", "after"))
+    router.near.send(datagram(7))
+    equal(json.loads(log.next() or "{}").get("prefix"), "after: ", "prefix after a swap")
+    router.bpfw("unload")
+    equal(log.process.wait(20), 1, "exit status after unload")
+    expect("unloaded" in log.process.stderr.read().decode(), "it does not say why")
+
+
+@test()
+def ipv6_events(context):
+    router = Router(context, "tc")
+    router.load("*filter\n-A FORWARD -j LOG --log-prefix six\nCOMMIT\n", 6)
+    log = Log(context, router, "--json")
+    near, far = NEAR[6][0], FAR[6][0]
+    packet = frames.ipv6(near, far, socket.IPPROTO_UDP, frames.udp(near, far, 1, 2), 5, 0x20)
+    router.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
+    event = json.loads(log.next() or "{}")
+    keys = ("family", "src", "dst", "length", "tos", "ttl", "sport", "prefix")
+    equal([event.get(key) for key in keys], ["ipv6", near, far, 48, 0x20, 4, 1, "six"], "event")
 
 
 if __name__ == "__main__":

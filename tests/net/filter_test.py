@@ -139,7 +139,7 @@ class Ruleset:
         later = self.chains[max(place + 1, 3):]
         if later and choice < 0.7:
             return [self.random.choice(["-j", "-j", "-g"]), self.random.choice(later)]
-        return []
+        return ["-j", self.random.choice(["LOG", "NFLOG"])] if self.chance(0.3) else []
 
     def rule(self, place):
         chain = self.chains[place]
@@ -397,7 +397,7 @@ def what_is_wrong_changes_nothing(context, hook):
             (text.replace("--dport 80", "--dport 80000"), ":5:"),
             (text.replace("-j ACCEPT", "-j NOWHERE"), "NOWHERE"),
             (text.replace("-m udp --dport 80", "-m u32 --u32 \"0=0\""), "u32"),
-            (text.replace("-j ACCEPT", "-j LOG"), "LOG")):
+            (text.replace("-j ACCEPT", "-j NFQUEUE"), "NFQUEUE")):
         done = router.bpfw("load", "-", "--iface", "lan0", stdin=wrong, check=False)
         equal(done.returncode, 1, "exit status")
         expect(said in done.stderr, f"the message is not about '{said}': {done.stderr}")
