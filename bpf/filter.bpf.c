@@ -5,6 +5,8 @@
  * is filled before its entry is attached: one that is empty all the same drops.
  */
 #include "filter_parse.h"
+#include "filter_link.h"
+#include "filter_options.h"
 #include "filter_route.h"
 #include "filter_step.h"
 
@@ -134,6 +136,8 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 		return FILTER_ACCEPT;
 	if (parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp))
 		return FILTER_DROP;
+	parse_link(walk, frame);
+	parse_options(walk, frame);
 	walk->hook = hook;
 	walk->generation = generation;
 	classify(walk);
@@ -160,7 +164,7 @@ static __always_inline int judge(struct frame *frame)
 	if (walk->generation != generation)
 		verdict = begin(walk, frame);
 	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
-		verdict = step(walk);
+		verdict = step(walk, frame);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
 		call_self(frame);
 	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);

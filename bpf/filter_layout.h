@@ -123,6 +123,7 @@ enum filter_op_kind {
 	FILTER_OP_GOTO,                          /* a: chain */
 	FILTER_OP_CONTINUE,                      /* a rule that only counts */
 	FILTER_OP_LOG,                           /* go on, and tell of the packet */
+	FILTER_OP_SET_MARK,                      /* mark = (mark & ~b) ^ a; go on */
 	FILTER_OP_MATCHES,                       /* from here on: matches */
 	FILTER_OP_TCP_FLAGS = FILTER_OP_MATCHES, /* (flags & a) == b */
 	FILTER_OP_ICMP,                          /* type a, code from b to c */
@@ -132,15 +133,24 @@ enum filter_op_kind {
 	FILTER_OP_FRAGMENT,                      /* any but the first */
 	FILTER_OP_SOURCE_MASK,                   /* IPv4: (address & a) == b, network byte order */
 	FILTER_OP_DESTINATION_MASK,
+	FILTER_OP_PORTS, /* the source or the destination port is in a, b or c: low << 16 | high */
+	FILTER_OP_MARK,  /* (mark & a) == b */
+	FILTER_OP_PACKET_TYPE, /* a: PACKET_* of <linux/if_packet.h> */
+	FILTER_OP_TCP_OPTION,  /* there is one of kind a */
+	FILTER_OP_MSS,         /* there is one, from a to b */
+	FILTER_OP_MAC,         /* source: a is the first four bytes, b the last two, as in memory */
 };
 
 #define FILTER_OP_NEGATED 0x01
-#define FILTER_OP_NEEDS_L4 0x02 /* holds for no packet without a transport header */
+#define FILTER_OP_NEEDS_L4 0x02      /* holds for no packet without a transport header */
+#define FILTER_OP_NEEDS_OPTIONS 0x08 /* drops a packet whose TCP options are cut short */
+#define FILTER_OP_NEEDS_MAC 0x04     /* holds for no packet without an Ethernet source */
 
 struct filter_op {
 	__u8 kind;
 	__u8 flags;
-	__u16 unused;
+	__u8 skip;      /* operations to pass over if it holds: of several only one has to */
+	__u8 otherwise; /* how far to go on if it does not hold; 0: the rule does not match */
 	__u32 a, b, c;
 };
 
@@ -272,6 +282,15 @@ struct filter_walk {
 	__u8 icmp_type, icmp_code;
 	__u16 state;  /* enum filter_state, with bits */
 	__u16 parsed; /* enum parsed, if a program before the judge has done it */
+	__u8 has_mac;
+	__u8 packet_type;
+	__u16 mac_low; /* the Ethernet source's last two bytes; all as in memory */
+	__u32 mac_high;
+	__u8 bad_options; /* the kernel drops it where a rule looks at TCP options */
+	__u16 option_at;  /* while options are gone over */
+	__u8 has_mss;
+	__u16 mss;
+	__u32 options[8]; /* bit N: there is a TCP option of kind N */
 
 	/* Where it is. */
 	__u32 hook;      /* enum filter_hook */

@@ -16,8 +16,18 @@ static __always_inline bool within(__u32 value, __u32 low, __u32 high)
 	return value >= low && value <= high;
 }
 
+static __always_inline bool in_range16(__u16 value, __u32 range)
+{
+	return within(value, range >> 16, range & 0xffff);
+}
+
+static __always_inline bool port_matches(__u16 port, const struct filter_op *op)
+{
+	return in_range16(port, op->a) || in_range16(port, op->b) || in_range16(port, op->c);
+}
+
 static __always_inline bool operation_matches(const struct filter_walk *walk,
-					      const struct filter_op *op)
+					      const struct frame *frame, const struct filter_op *op)
 {
 	switch (op->kind) {
 	case FILTER_OP_TCP_FLAGS:
@@ -36,17 +46,36 @@ static __always_inline bool operation_matches(const struct filter_walk *walk,
 		return (walk->source[op->c & 3] & op->a) == op->b;
 	case FILTER_OP_DESTINATION_MASK:
 		return (walk->destination[op->c & 3] & op->a) == op->b;
+	case FILTER_OP_PORTS:
+		if (!uses_operation(FILTER_OP_PORTS))
+			return false;
+		return port_matches(walk->source_port, op) ||
+		       port_matches(walk->destination_port, op);
+	case FILTER_OP_MARK:
+		/* Nobody has marked a packet before XDP. */
+		return ((frame->is_xdp ? 0 : frame->skb->mark) & op->a) == op->b;
+	case FILTER_OP_PACKET_TYPE:
+		return walk->packet_type == op->a;
+	case FILTER_OP_TCP_OPTION:
+		return walk->options[op->a >> 5 & 7] & (1U << (op->a & 31));
+	case FILTER_OP_MSS:
+		return walk->has_mss && within(walk->mss, op->a, op->b);
+	case FILTER_OP_MAC:
+		return walk->mac_high == op->a && walk->mac_low == op->b;
 	default:
 		return false;
 	}
 }
 
-/* The matches of a transport header do not hold without one, not even when negated. */
-static __always_inline bool match(const struct filter_walk *walk, const struct filter_op *op)
+/* The matches of a header do not hold without one, not even when negated. */
+static __always_inline bool match(const struct filter_walk *walk, const struct frame *frame,
+				  const struct filter_op *op)
 {
 	if ((op->flags & FILTER_OP_NEEDS_L4) && !walk->has_l4)
 		return false;
-	return operation_matches(walk, op) != !!(op->flags & FILTER_OP_NEGATED);
+	if ((op->flags & FILTER_OP_NEEDS_MAC) && !walk->has_mac)
+		return false;
+	return operation_matches(walk, frame, op) != !!(op->flags & FILTER_OP_NEGATED);
 }
 
 #endif /* BPFW_FILTER_MATCH_H */

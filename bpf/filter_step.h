@@ -90,7 +90,17 @@ static __always_inline int jump(struct filter_walk *walk, __u32 chain)
 
 /* ---- Targets --------------------------------------------------------------------- */
 
-static __always_inline int take_target(struct filter_walk *walk, const struct filter_op *op)
+/* XDP has no mark: stage.c does not let such rules get there, and nothing is ignored. */
+static __always_inline int set_mark(const struct frame *frame, const struct filter_op *op)
+{
+	if (frame->is_xdp)
+		return FILTER_DROP;
+	frame->skb->mark = (frame->skb->mark & ~op->b) ^ op->a;
+	return STEP_ON;
+}
+
+static __always_inline int take_target(struct filter_walk *walk, const struct frame *frame,
+				       const struct filter_op *op)
 {
 	count(walk, walk->rule);
 	walk->operation = FILTER_NO_OPERATION;
@@ -108,6 +118,8 @@ static __always_inline int take_target(struct filter_walk *walk, const struct fi
 		return STEP_ON;
 	case FILTER_OP_CONTINUE:
 		return STEP_ON;
+	case FILTER_OP_SET_MARK:
+		return set_mark(frame, op);
 	default:
 		return FILTER_DROP;
 	}
@@ -132,7 +144,21 @@ static __always_inline bool take_candidate(struct filter_walk *walk)
 	return true;
 }
 
-static __always_inline int step(struct filter_walk *walk)
+static __always_inline int take_match(struct filter_walk *walk, const struct frame *frame,
+				      const struct filter_op *op)
+{
+	if ((op->flags & FILTER_OP_NEEDS_OPTIONS) && walk->bad_options)
+		return FILTER_DROP;
+	if (match(walk, frame, op))
+		walk->operation += 1 + op->skip;
+	else if (op->otherwise)
+		walk->operation += op->otherwise;
+	else
+		walk->operation = FILTER_NO_OPERATION;
+	return STEP_ON;
+}
+
+static __always_inline int step(struct filter_walk *walk, const struct frame *frame)
 {
 	const struct filter_op *op;
 
@@ -148,12 +174,8 @@ static __always_inline int step(struct filter_walk *walk)
 	if (!op)
 		return FILTER_DROP;
 	if (op->kind < FILTER_OP_MATCHES)
-		return take_target(walk, op);
-	if (match(walk, op))
-		walk->operation++;
-	else
-		walk->operation = FILTER_NO_OPERATION;
-	return STEP_ON;
+		return take_target(walk, frame, op);
+	return take_match(walk, frame, op);
 }
 
 #endif /* BPFW_FILTER_STEP_H */

@@ -35,6 +35,7 @@ struct image {
 	struct filter_op *operations;
 	uint32_t chain_count, rule_count, operation_count;
 	uint32_t operation_room;
+	uint32_t mark_line; /* of a rule that sets a mark, which XDP has not; 0: there is none */
 	uint32_t counter_count;          /* rules, then the policies of the built-in chains */
 	struct filter_counter *counters; /* what they begin with */
 	struct address_ranges source, destination;

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "filter/operations.h"
 #include "filter/state.h"
+#include "util.h"
 
-/* Operations of one rule at most: a match makes two of them at most, then the target. */
-#define RULE_OPERATIONS (2 * RULESET_MATCHES_MAX + 8)
+/* Byte 13 of the TCP header */
+#define TCP_ECE 0x40
+#define TCP_CWR 0x80
+
+/* Operations of one rule at most: those of its matches, then the target. */
+#define MATCH_OPERATIONS 5 /* multiport: three ranges each */
+#define RULE_OPERATIONS (MATCH_OPERATIONS * RULESET_MATCHES_MAX + 8)
 
 static void add_operation(struct image *image, struct filter_op op)
 {
@@ -22,23 +29,27 @@ static void need_transport(struct image *image, const struct rule *rule)
 							 .flags = FILTER_OP_NEEDS_L4 });
 }
 
-static int compile_tcp(struct image *image, const struct rule *rule, const struct match_tcp *tcp)
+static void compile_tcp(struct image *image, const struct rule *rule, const struct match_tcp *tcp)
 {
 	image->drops_bad_tcp = true;
-	if (tcp->option_given)
-		return -EOPNOTSUPP;
-	if (!tcp->flags_given) {
+	if (tcp->flags_given)
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_TCP_FLAGS,
+					     .flags = FILTER_OP_NEEDS_L4 |
+						      (tcp->flags_invert ? FILTER_OP_NEGATED : 0),
+					     .a = tcp->flags_mask,
+					     .b = tcp->flags,
+				     });
+	else
 		need_transport(image, rule);
-		return 0;
-	}
+	if (!tcp->option_given || !tcp->option)
+		return;
 	add_operation(image, (struct filter_op){
-				     .kind = FILTER_OP_TCP_FLAGS,
-				     .flags = FILTER_OP_NEEDS_L4 |
-					      (tcp->flags_invert ? FILTER_OP_NEGATED : 0),
-				     .a = tcp->flags_mask,
-				     .b = tcp->flags,
+				     .kind = FILTER_OP_TCP_OPTION,
+				     .flags = FILTER_OP_NEEDS_L4 | FILTER_OP_NEEDS_OPTIONS |
+					      (tcp->option_invert ? FILTER_OP_NEGATED : 0),
+				     .a = tcp->option,
 			     });
-	return 0;
 }
 
 static void compile_icmp(struct image *image, const struct match_icmp *icmp)
@@ -84,18 +95,98 @@ static void compile_masked(struct image *image, enum filter_op_kind kind, uint32
 						 .b = value });
 }
 
+/*
+ * One of the ports is in one of the ranges. Three ranges an operation: one that holds passes over
+ * those behind it, and one that does not goes on to the next. Negated, all have to fail.
+ */
+static void compile_ports(struct image *image, const struct match_multiport *multiport)
+{
+	const uint8_t count = (uint8_t)((multiport->count + 2) / 3);
+
+	for (uint8_t i = 0; i < count; i++) {
+		struct filter_op op = { .kind = FILTER_OP_PORTS, .flags = FILTER_OP_NEEDS_L4 };
+		uint32_t ranges[3];
+
+		for (uint8_t j = 0; j < 3; j++) {
+			const uint8_t port = (uint8_t)(3 * i + j);
+
+			ranges[j] = port < multiport->count ?
+					    (uint32_t)multiport->ports[port].low << 16 |
+						    multiport->ports[port].high :
+					    1u << 16; /* from 1 to 0: none */
+		}
+		op.a = ranges[0];
+		op.b = ranges[1];
+		op.c = ranges[2];
+		if (multiport->invert)
+			op.flags |= FILTER_OP_NEGATED;
+		else
+			op.skip = (uint8_t)(count - 1 - i);
+		op.otherwise = !multiport->invert && i + 1 < count;
+		add_operation(image, op);
+	}
+}
+
+/* Are these perhaps all ports there are, so that a packet without any would be as good? */
+static bool has_low_port(const struct match_multiport *multiport)
+{
+	for (uint8_t i = 0; i < multiport->count; i++)
+		if (!multiport->ports[i].low)
+			return true;
+	return false;
+}
+
+/* xt_ecn: the bits of IP, and those of TCP, each by itself. */
+static void compile_ecn(struct image *image, const struct match_ecn *ecn)
+{
+	const struct {
+		bool given, invert;
+		uint32_t bit;
+	} flags[] = { { ecn->ece, ecn->ece_invert, TCP_ECE },
+		      { ecn->cwr, ecn->cwr_invert, TCP_CWR } };
+
+	if (ecn->ect_given)
+		compile_masked(image, FILTER_OP_TOS, 3, ecn->ect, ecn->ect_invert);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (flags[i].given)
+			add_operation(image, (struct filter_op){
+						     .kind = FILTER_OP_TCP_FLAGS,
+						     .flags = FILTER_OP_NEEDS_L4,
+						     .a = flags[i].bit,
+						     .b = flags[i].invert ? 0 : flags[i].bit });
+}
+
+static void compile_mac(struct image *image, const struct match_mac *mac)
+{
+	struct filter_op op = {
+		.kind = FILTER_OP_MAC,
+		.flags = FILTER_OP_NEEDS_MAC | (mac->invert ? FILTER_OP_NEGATED : 0),
+	};
+	uint16_t low;
+
+	memcpy(&op.a, mac->address, sizeof(op.a));
+	memcpy(&low, mac->address + sizeof(op.a), sizeof(low));
+	op.b = low;
+	add_operation(image, op);
+}
+
 /* Returns 0 or -EOPNOTSUPP. */
 static int compile_match(struct image *image, const struct rule *rule, const struct match *match)
 {
 	switch (match->kind) {
 	case MATCH_TCP:
-		return compile_tcp(image, rule, &match->tcp);
+		compile_tcp(image, rule, &match->tcp);
+		return 0;
 	case MATCH_UDP:
 	case MATCH_SCTP:
 		need_transport(image, rule);
 		return 0;
 	case MATCH_MULTIPORT:
-		return match->multiport.of == MULTIPORT_EITHER ? -EOPNOTSUPP : 0;
+		if (match->multiport.of == MULTIPORT_EITHER)
+			compile_ports(image, &match->multiport);
+		else if (has_low_port(&match->multiport))
+			need_transport(image, rule);
+		return 0;
 	case MATCH_ICMP:
 	case MATCH_ICMPV6:
 		compile_icmp(image, &match->icmp);
@@ -118,6 +209,31 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 	case MATCH_DSCP:
 		compile_masked(image, FILTER_OP_TOS, 0xfc, (uint32_t)match->dscp.value << 2,
 			       match->dscp.invert);
+		return 0;
+	case MATCH_ECN:
+		compile_ecn(image, &match->ecn);
+		return 0;
+	case MATCH_MARK:
+		compile_masked(image, FILTER_OP_MARK, match->mark.mask, match->mark.value,
+			       match->mark.invert);
+		return 0;
+	case MATCH_TCPMSS:
+		image->drops_bad_tcp = true;
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_MSS,
+					     .flags = FILTER_OP_NEEDS_L4 | FILTER_OP_NEEDS_OPTIONS |
+						      (match->range.invert ? FILTER_OP_NEGATED : 0),
+					     .a = match->range.low,
+					     .b = match->range.high });
+		return 0;
+	case MATCH_PKTTYPE:
+		add_operation(image, (struct filter_op){
+					     .kind = FILTER_OP_PACKET_TYPE,
+					     .flags = match->pkttype.invert ? FILTER_OP_NEGATED : 0,
+					     .a = match->pkttype.type });
+		return 0;
+	case MATCH_MAC:
+		compile_mac(image, &match->mac);
 		return 0;
 	case MATCH_IPRANGE:
 	case MATCH_COMMENT:
@@ -160,15 +276,21 @@ static int compile_target(struct image *image, const struct rule *rule,
 		[TARGET_DROP] = FILTER_OP_DROP,     [TARGET_RETURN] = FILTER_OP_RETURN,
 		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
 		[TARGET_LOG] = FILTER_OP_LOG,       [TARGET_NFLOG] = FILTER_OP_LOG,
+		[TARGET_MARK] = FILTER_OP_SET_MARK,
 	};
 	struct filter_op op = { 0 };
 
-	if (rule->target.kind > TARGET_NFLOG)
+	if (rule->target.kind > TARGET_GOTO && !kinds[rule->target.kind])
 		return rule_refuse(report, rule, rule->target.column, -EOPNOTSUPP,
 				   "target '%s' is not supported", target_name(rule->target.kind));
 	op.kind = kinds[rule->target.kind];
 	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
 		op.a = rule->target.chain;
+	if (rule->target.kind == TARGET_MARK) {
+		op.a = rule->target.mark.value;
+		op.b = rule->target.mark.mask;
+		image->mark_line = rule->line;
+	}
 	add_operation(image, op);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include "filter/attach.h"
 #include "filter/inforce.h"
 #include "filter/load.h"
+#include "filter/mark.h"
 #include "filter/pins.h"
 #include "filter/stage.h"
 #include "filter/track.h"
@@ -186,6 +187,7 @@ static void forget_all(int pins)
 int stage_load(const struct image *image, const char *text, size_t text_size,
 	       const struct stage_options *options)
 {
+	const uint32_t other_mark = mark_of_other_family(image->family, options);
 	struct track track = { 0 };
 	struct filter_bpf *skeleton;
 	_cleanup_close_ int pins = -1;
@@ -200,7 +202,9 @@ int stage_load(const struct image *image, const char *text, size_t text_size,
 		log_error("cannot keep the filter in the bpffs: %s", strerror(-pins));
 		err = pins;
 	} else {
-		err = load_and_swap(skeleton, &track, pins, image, text, text_size, options);
+		err = mark_check(image, other_mark, pins, options);
+		err = err ? err :
+			    load_and_swap(skeleton, &track, pins, image, text, text_size, options);
 	}
 	if (err && pins >= 0 && !is_in_force(pins))
 		forget_all(take_fd(&pins));

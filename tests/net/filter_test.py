@@ -33,6 +33,7 @@ IPTABLES = {4: "iptables", 6: "ip6tables"}
 NEAR = {4: ["10.0.1.2", "10.0.1.66", "10.5.0.9"], 6: ["fd00:1::2", "fd00:1::66", "fd00:5::9"]}
 FAR = {4: ["10.0.2.2", "10.0.9.9"], 6: ["fd00:2::2", "fd00:9::9"]}
 LOCAL = {4: ["10.0.1.1", "10.0.2.1", "10.0.1.255"], 6: ["fd00:1::1", "fd00:2::1"]}
+OTHER_MAC = "02:00:00:00:09:09"
 MASKS = {4: ["32", "31", "24", "16", "8", "255.0.255.255"], 6: ["128", "127", "64", "48", "16"]}
 
 # Hosts whose answers would come through the router as well, or not (their ICMP has a limit).
@@ -49,8 +50,9 @@ NOISE = {4: [], 6: ["-A INPUT -s fe80::/10 -j ACCEPT", "-A INPUT -s ::/128 -j AC
 class Ruleset:
     """Text that asks about what the frames below differ in."""
 
-    def __init__(self, number, version):
+    def __init__(self, number, version, marks):
         self.random = random.Random(f"{SEED} {number} {version}")
+        self.marks = marks
         self.version = version
         self.chains = ["INPUT", "FORWARD", "OUTPUT"]
         self.chains += [f"chain{n:02}" for n in range(self.random.randint(0, 6))]
@@ -83,7 +85,7 @@ class Ruleset:
         return self.negated([self.random.choice(options), text], 0.25 if low else 0)
 
     def transport(self):
-        kind = self.random.choice(["tcp", "udp", "multiport", "icmp", "any", "any", "other"])
+        kind = self.random.choice(["tcp", "tcp", "udp", "multiport", "icmp", "any", "any", "other"])
         if kind == "tcp":
             words = ["-p", "tcp", "-m", "tcp"]
             if self.chance(0.7):
@@ -91,13 +93,17 @@ class Ruleset:
             if self.chance(0.4):
                 words += self.negated(["--tcp-flags", "FIN,SYN,RST,ACK",
                                        self.random.choice(["SYN", "ACK", "SYN,ACK", "NONE"])])
-            return words
+            return words + self.more_of_tcp()
         if kind == "udp":
             return ["-p", "udp", "-m", "udp"] + self.ports("--dport", "--sport")
         if kind == "multiport":
             ports = sorted(self.random.sample(range(1, 20), 3))
-            return ["-p", self.random.choice(["tcp", "udp"]), "-m", "multiport"] + self.negated(
-                [self.random.choice(["--dports", "--sports"]), ",".join(map(str, ports))])
+            if self.chance(0.3):
+                ports = [*ports, "20:21", "30:40", "50:60", "70", "0:1"][:self.random.randint(1, 8)]
+            protocol = self.random.choice(["tcp", "udp", "udplite", "sctp", "dccp"])
+            return ["-p", protocol, "-m", "multiport"] + self.negated(
+                [self.random.choice(["--dports", "--sports", "--ports", "--ports"]),
+                 ",".join(map(str, ports))])
         if kind == "icmp":
             name, option = (("icmp", "--icmp-type") if self.version == 4
                             else ("ipv6-icmp", "--icmpv6-type"))
@@ -107,6 +113,29 @@ class Ruleset:
         if kind == "other":
             return self.negated(["-p", self.random.choice(["tcp", "udp", "esp", "17"])])
         return []
+
+    def more_of_tcp(self):
+        words = []
+        if self.chance(0.15):
+            words += self.negated(["--tcp-option", self.random.choice(["2", "3", "4", "8", "254"])])
+        if self.chance(0.15):
+            low = self.random.choice([535, 536, 1400, 1460])
+            words += ["-m", "tcpmss"] + self.negated(["--mss", f"{low}:{low + 60}"])
+        if self.chance(0.1):
+            words += ["-m", "ecn"] + self.negated(["--ecn-tcp-ece"]) + self.negated(
+                self.random.choice([[], ["--ecn-tcp-cwr"]]), 0)
+        return words
+
+    def of_the_link(self, chain):
+        words = []
+        if self.chance(0.1):
+            words += ["-m", "pkttype"] + self.negated(
+                ["--pkt-type", self.random.choice(["unicast", "broadcast", "multicast"])])
+        # There is none in OUTPUT, and a chain of a user's own may be met from there.
+        if chain in ("INPUT", "FORWARD") and self.chance(0.1):
+            words += ["-m", "mac"] + self.negated(
+                ["--mac-source", self.random.choice([topology.CLIENT_MAC, OTHER_MAC])])
+        return words
 
     def more(self):
         words = []
@@ -122,6 +151,11 @@ class Ruleset:
         if self.chance(0.1):
             words += ["-m", "dscp"] + self.negated(["--dscp", "0x2e"])
         if self.chance(0.1):
+            words += ["-m", "ecn"] + self.negated(["--ecn-ip-ect", str(self.random.randint(0, 3))])
+        if self.chance(0.1):
+            words += ["-m", "mark"] + self.negated(
+                ["--mark", self.random.choice(["0x0", "0x1", "0x2/0x2", "0xff"])])
+        if self.chance(0.1):
             first, last = sorted(self.random.sample(range(1, 250), 2))
             base = "10.0.1." if self.version == 4 else "fd00:1::"
             words += ["-m", "iprange"] + self.negated(
@@ -136,6 +170,8 @@ class Ruleset:
             return ["-j", self.random.choice(["ACCEPT", "DROP"])]
         if choice < 0.35:
             return ["-j", "RETURN"]
+        if choice < 0.45 and self.marks:
+            return ["-j", "MARK", "--set-xmark", self.random.choice(["0x1/0xf", "0x2/0x2", "0xff"])]
         later = self.chains[max(place + 1, 3):]
         if later and choice < 0.7:
             return [self.random.choice(["-j", "-j", "-g"]), self.random.choice(later)]
@@ -151,7 +187,7 @@ class Ruleset:
         # A chain of a user's own may be met from anywhere: its rules name no devices.
         if place < 3:
             words += self.devices(chain)
-        words += self.transport() + self.more() + self.target(place)
+        words += self.transport() + self.of_the_link(chain) + self.more() + self.target(place)
         return " ".join(["-A", chain, *words])
 
     def text(self):
@@ -177,18 +213,35 @@ class Frames:
         return bytes(self.random.randint(0, 60))
 
     def transport(self, src, dst):
-        kind = self.random.choice(["tcp", "tcp", "udp", "udp", "icmp", "esp"])
+        kind = self.random.choice(["tcp", "tcp", "tcp", "udp", "udp", "icmp", "esp", "other"])
         sport, dport = self.random.randint(1, 22), self.random.randint(1, 22)
         if kind == "tcp":
             flags = self.random.choice([frames.SYN, frames.ACK, frames.SYN | frames.ACK,
-                                        frames.RST, frames.FIN | frames.ACK, 0])
-            return socket.IPPROTO_TCP, frames.tcp(src, dst, sport, dport, 1, 1, flags,
-                                                  self.payload())
+                                        frames.RST, frames.FIN | frames.ACK, 0, 0xc2, 0x50])
+            return socket.IPPROTO_TCP, self.segment(
+                frames.tcp(src, dst, sport, dport, 1, 1, flags, self.payload(), self.options()))
         if kind == "udp":
             return socket.IPPROTO_UDP, frames.udp(src, dst, sport, dport, self.payload())
         if kind == "icmp":
             return self.echo(src, dst)
+        if kind == "other":
+            ports = sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
+            return self.random.choice([132, 136, 33]), ports + bytes(20)
         return socket.IPPROTO_ESP, bytes(40)
+
+    def options(self):
+        """Of TCP, not all of them as they should be."""
+        known = [b"\x01", b"\x02\x04\x05\xb4", b"\x02\x04\x02\x18", b"\x03\x03\x07", b"\x04\x02",
+                 b"\x08\x0a12345678", b"\xfe\x04ab", b"\x00", b"\x02\x03\x05", b"\x05\xff",
+                 b"\x06\x00", b"\x02"]
+        taken = b"".join(self.random.choices(known, k=self.random.choice([0, 0, 1, 2, 5])))
+        return (taken + b"\1" * (-len(taken) % 4))[:40]
+
+    def segment(self, segment):
+        """Now and then its header claims to be longer than the packet, or shorter than can be."""
+        if self.random.random() > 0.05:
+            return segment
+        return segment[:12] + self.random.choice([b"\xf0", b"\x40", b"\x00"]) + segment[13:]
 
     def echo(self, src, dst):
         protocol = socket.IPPROTO_ICMP if self.version == 4 else socket.IPPROTO_ICMPV6
@@ -202,7 +255,7 @@ class Frames:
     def packet(self, src, dst, forwarded):
         protocol, data = self.transport(src, dst)
         ttl = self.random.choice([1, 2, 64, 64, 64])
-        tos = self.random.choice([0, 0, 0x10, 0xb8])
+        tos = self.random.choice([0, 0, 0x10, 0xb8, 1, 2, 3])
         if self.version == 6:
             return frames.ipv6(src, dst, protocol, data, ttl, tos)
         # What is for the router itself is put together before INPUT; here fragments are judged.
@@ -221,9 +274,12 @@ class Frames:
             src = self.random.choice(ends[0] if near else ends[1])
             there = self.random.choice((ends[1] if near else ends[0][:2]) if forwarded
                                        else LOCAL[self.version])
-            macs = ((topology.LAN0_MAC, topology.CLIENT_MAC) if near
-                    else (topology.WAN0_MAC, topology.SERVER_MAC))
-            yield near, frames.ethernet(*macs, self.packet(src, there, forwarded))
+            source = self.random.choice([topology.CLIENT_MAC if near else topology.SERVER_MAC,
+                                         OTHER_MAC])
+            to = topology.LAN0_MAC if near else topology.WAN0_MAC
+            if not forwarded:
+                to = self.random.choice([to, to, to, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01"])
+            yield near, frames.ethernet(to, source, self.packet(src, there, forwarded))
 
 
 class Router:
@@ -319,7 +375,7 @@ COMMIT
 
 
 def compare(router, number, version):
-    text = Ruleset(number, version).text()
+    text = Ruleset(number, version, router.hook == "tc").text()
     iptables = iptables_variant(router.namespace, version)
     restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
     expect(not restored.returncode, f"iptables refuses ruleset {number}: {restored.stderr}\n{text}")

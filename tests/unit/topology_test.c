@@ -45,7 +45,7 @@ static const uint8_t concentrator[6] = { 2, 2, 2, 2, 2, 2 };
 static struct links links;
 static struct bridges bridges;
 static struct pppoe_sessions sessions;
-static const struct topology topology = { &links, &bridges, &sessions };
+static const struct topology topology = { &links, &bridges, &sessions, NULL };
 
 /* ---- Devices ------------------------------------------------------------------ */
 
