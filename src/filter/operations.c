@@ -306,10 +306,52 @@ static int refuse_match(const struct ruleset_report *report, const struct rule *
 			   "match '%s' is not supported in this form", match_name(match->kind));
 }
 
+/* Options that are cut short make the kernel drop the packet (xt_tcpudp.c, xt_tcpmss.c). */
+static bool looks_at_options(const struct match *match)
+{
+	return match->kind == MATCH_TCPMSS || (match->kind == MATCH_TCP && match->tcp.option);
+}
+
+/* Those that the fields of a packet decide, before any operation. */
+static bool is_field(const struct match *match)
+{
+	switch (match->kind) {
+	case MATCH_MULTIPORT:
+		return match->multiport.of != MULTIPORT_EITHER;
+	case MATCH_TCP:
+	case MATCH_IPRANGE:
+	case MATCH_CONNTRACK:
+	case MATCH_STATE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The kernel drops such a packet before it asks the matches behind: here they would be first. */
+static int check_order(const struct ruleset_report *report, const struct rule *rule)
+{
+	bool options = false;
+
+	for (size_t i = 0; i < rule->match_count; i++) {
+		const struct match *match = &rule->matches[i];
+
+		if (options && is_field(match))
+			return rule_refuse(report, rule, match->column, -EOPNOTSUPP,
+					   "match '%s' is not supported behind one that looks at "
+					   "TCP options: put it first",
+					   match_name(match->kind));
+		options |= looks_at_options(match);
+	}
+	return 0;
+}
+
 static int compile_rule(struct image *image, const struct rule *rule,
 			const struct ruleset_report *report)
 {
-	int err = compile_mask(image, rule, &rule->source, FILTER_OP_SOURCE_MASK, report);
+	int err = check_order(report, rule);
+
+	err = err ? err : compile_mask(image, rule, &rule->source, FILTER_OP_SOURCE_MASK, report);
 
 	if (!err)
 		err = compile_mask(image, rule, &rule->destination, FILTER_OP_DESTINATION_MASK,
