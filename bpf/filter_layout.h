@@ -286,8 +286,8 @@ struct filter_walk {
 	__u8 packet_type;
 	__u16 mac_low; /* the Ethernet source's last two bytes; all as in memory */
 	__u32 mac_high;
-	__u8 bad_options; /* the kernel drops it where a rule looks at TCP options */
-	__u16 option_at;  /* while options are gone over */
+	__u8 bad_options;             /* the kernel drops it where a rule looks at TCP options */
+	__u16 option_at, options_end; /* in the frame, while options are gone over */
 	__u8 has_mss;
 	__u16 mss;
 	__u32 options[8]; /* bit N: there is a TCP option of kind N */

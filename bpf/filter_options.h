@@ -37,10 +37,9 @@ static __always_inline void take_mss(struct filter_walk *walk, const struct fram
  * verifier knows nothing: every turn of the loop is the same to it. The end of the list (kind 0) is
  * an option like others to the kernel.
  */
-static __always_inline bool take_option(struct filter_walk *walk, const struct frame *frame,
-					__u32 start, __u32 end)
+static __always_inline bool take_option(struct filter_walk *walk, const struct frame *frame)
 {
-	__u32 at = start + walk->option_at;
+	__u32 at = walk->option_at, end = walk->options_end;
 	const __u8 *option;
 	__u8 kind;
 
@@ -67,13 +66,12 @@ static __always_inline bool take_option(struct filter_walk *walk, const struct f
 static __always_inline void parse_options(struct filter_walk *walk, struct frame *frame)
 {
 	const __u8 *header;
-	__u32 start, len;
+	__u32 len;
 
 	if (!uses_operation(FILTER_OP_TCP_OPTION) && !uses_operation(FILTER_OP_MSS))
 		return;
 	walk->bad_options = 0;
 	walk->has_mss = 0;
-	walk->option_at = 0;
 	for (int i = 0; i < 8; i++)
 		walk->options[i] = 0;
 	if (walk->protocol != IPPROTO_TCP || !walk->has_l4)
@@ -83,14 +81,15 @@ static __always_inline void parse_options(struct filter_walk *walk, struct frame
 	if (!header)
 		return;
 	len = (header[TCP_DATA_OFFSET_BYTE] >> 4) * 4;
-	start = walk->l4 + TCP_HLEN;
 	if (len < TCP_HLEN || walk->l4 - walk->l3 + len > walk->length ||
 	    !frame_bytes(frame, walk->l4, len)) {
 		walk->bad_options = 1;
 		return;
 	}
+	walk->option_at = walk->l4 + TCP_HLEN;
+	walk->options_end = walk->l4 + len;
 	for (int i = 0; i < TCP_OPTIONS_MAX; i++)
-		if (!take_option(walk, frame, start, walk->l4 + len))
+		if (!take_option(walk, frame))
 			break;
 }
 

@@ -49,15 +49,18 @@ build/obj/tests/packet/set_test.o build/obj/bench/set.o: | build/include/set_pro
 clang_major = $(shell echo __clang_major__ | $1 -E -P -x c - 2>/dev/null)
 VERIFIER_OBJECTS :=
 
+VERIFIED := bpfw filter
+
 define verifier_object
-VERIFIER_OBJECTS += build/bpf/verifier/clang-$2.bpf.o
-build/bpf/verifier/clang-$2.bpf.o: private VERIFIER_CLANG := $1
+VERIFIER_OBJECTS += $(VERIFIED:%=build/bpf/verifier/%-clang-$2.bpf.o)
+$(VERIFIED:%=build/bpf/verifier/%-clang-$2.bpf.o): private VERIFIER_CLANG := $1
 endef
 
 $(foreach c,$(CLANG) clang-14 clang-19,$(if $(call which,$c),$(foreach v,$(call clang_major,$c),\
-	$(if $(filter %/clang-$v.bpf.o,$(VERIFIER_OBJECTS)),,$(eval $(call verifier_object,$c,$v))))))
+	$(if $(filter %-clang-$v.bpf.o,$(VERIFIER_OBJECTS)),,$(eval $(call verifier_object,$c,$v))))))
 
-build/bpf/verifier/%.bpf.o: bpf/bpfw.bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
+.SECONDEXPANSION:
+build/bpf/verifier/%.bpf.o: bpf/$$(firstword $$(subst -, ,$$*)).bpf.c build/stamp/bpf $(if $(USES_VMLINUX),$(VMLINUX_H)) \
 		| $(LIBBPF_READY)
 	$(call say,BPF,$@)
 	@mkdir -p $(@D)

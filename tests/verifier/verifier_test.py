@@ -39,9 +39,9 @@ def this_kernel():
 
 def objects():
     """Compiler's major version and object, as `make tests` has built them."""
-    found = [(path.name.split("-")[1].partition(".")[0], path) for path in
-             OBJECTS.glob("clang-*.bpf.o")]
-    return sorted(found, key=lambda one: int(one[0]))
+    found = [(path.name.split("-")[-1].partition(".")[0], path) for path in
+             OBJECTS.glob("*-clang-*.bpf.o")]
+    return sorted(found, key=lambda one: (int(one[0]), one[1]))
 
 
 def measure(path):

@@ -59,9 +59,10 @@ static const struct btf_type *setting_type(const struct btf *btf, uint32_t id)
 	return is_volatile && btf_is_int(type) ? type : NULL;
 }
 
-static void set_number(uint8_t *value, uint32_t size)
+/* Masks of what a ruleset uses have all their bits. */
+static void set_number(const char *name, uint8_t *value, uint32_t size)
 {
-	const uint64_t number = NUMBER;
+	const uint64_t number = strncmp(name, "used_", strlen("used_")) ? NUMBER : UINT64_MAX;
 	const uint8_t zero[sizeof(number)] = { 0 };
 
 	if (size > sizeof(number) || memcmp(value, zero, size))
@@ -88,7 +89,8 @@ static struct switches read_settings(const struct btf *btf, uint8_t *rodata)
 		if (!type)
 			continue;
 		if (!(btf_int_encoding(type) & BTF_INT_BOOL)) {
-			set_number(rodata + info[i].offset, info[i].size);
+			set_number(btf__name_by_offset(btf, variable->name_off),
+				   rodata + info[i].offset, info[i].size);
 			continue;
 		}
 		if (switches.count == MAX_SWITCHES)
