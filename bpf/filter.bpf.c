@@ -126,6 +126,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 
 	walk->depth = 0;
 	walk->logged = 0;
+	walk->met = 0;
 	walk->in = 0;
 	walk->out = 0;
 	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);

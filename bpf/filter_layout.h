@@ -249,6 +249,16 @@ struct filter_event {
 	__u32 unused;
 };
 
+/* ---- Copies that trace ------------------------------------------------------------- */
+
+#define FILTER_TRACES 1024 /* rules that are told; a packet does not get that far */
+
+struct filter_met {
+	__u32 rule;
+	__u32 operation; /* the one that does not match, or the target's */
+	__u32 matches;
+};
+
 /* For each CPU. */
 struct filter_log_state {
 	__u64 next; /* ns: an event may be sent from then on */
@@ -263,6 +273,7 @@ struct filter_walk {
 	__u32 rounds;     /* programs that have worked on it */
 	__u32 logged;     /* rules that want it told, of which `logs` holds the first */
 	__u32 logs[FILTER_EVENT_RULES];
+	__u32 met; /* entries of `trace` */
 
 	/* What is known of the packet. Host byte order, but for addresses. */
 	__be32 source[4];

@@ -30,12 +30,14 @@ static __always_inline __u8 ethernet_type(const struct ethhdr *eth)
  */
 static __always_inline void parse_link(struct filter_walk *walk, struct frame *frame)
 {
+	/* What traces is run on lo, whose addresses say nothing. */
+	const bool by_header = frame->is_xdp || tracing;
 	const struct ethhdr *eth;
 
 	if (!uses_operation(FILTER_OP_MAC) && !uses_operation(FILTER_OP_PACKET_TYPE))
 		return;
 	walk->has_mac = 0;
-	walk->packet_type = frame->is_xdp ? PACKET_HOST : (__u8)frame->skb->pkt_type;
+	walk->packet_type = by_header ? PACKET_HOST : (__u8)frame->skb->pkt_type;
 	if (!walk->l3 || (!frame->is_xdp && walk->outgoing))
 		return;
 	frame_load(frame);
@@ -45,7 +47,7 @@ static __always_inline void parse_link(struct filter_walk *walk, struct frame *f
 	walk->has_mac = walk->in != LOOPBACK_IFINDEX;
 	walk->mac_high = *(const __u32 *)&eth->h_source[0];
 	walk->mac_low = *(const __u16 *)&eth->h_source[4];
-	if (frame->is_xdp)
+	if (by_header)
 		walk->packet_type = ethernet_type(eth);
 }
 

@@ -74,7 +74,7 @@ static __always_inline void send_event(const struct filter_walk *walk, int verdi
 	struct filter_event *event = NULL;
 	__u64 now;
 
-	if (!uses_operation(FILTER_OP_LOG) || !walk->logged)
+	if (tracing || !uses_operation(FILTER_OP_LOG) || !walk->logged)
 		return;
 	state = bpf_map_lookup_elem(&log_state, &zero);
 	if (!state)

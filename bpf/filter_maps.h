@@ -17,6 +17,11 @@ const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP heade
 const volatile bool is_tracked = false;    /* track.bpf.c is before it, and has parsed the packet */
 const volatile __u32 own_stages[2] = {};   /* of this program: at TC, at XDP */
 
+/* A copy for `bpfw filter why`: tells what it meets of a packet that no device has brought. */
+const volatile bool tracing = false;
+const volatile __u32 assumed_in = 0;  /* ifindex, 0: the packet is the router's own */
+const volatile __u32 assumed_out = 0; /* 0: as routes say, for a packet that comes in */
+
 /*
  * XDP: where a packet goes that the filter accepts, by the device that it came in by. Empty: to the
  * stack. Pinned; the fast path enters a program that ends with it (bpfw_behind in bpfw.bpf.c).
@@ -56,6 +61,9 @@ DEFINE_ARRAY(operations, struct filter_op);
 DEFINE_ARRAY(rows, struct filter_row);
 DEFINE_ARRAY(parts, struct filter_part);
 DEFINE_ARRAY(blocks, struct filter_block);
+
+/* Of a copy that traces: the rules that a packet meets. */
+DEFINE_ARRAY(trace, struct filter_met);
 
 /* Not used by the programs: the text that the ruleset was made from. */
 DEFINE_ARRAY(text, __u64);

@@ -3,6 +3,7 @@
 #ifndef BPFW_FILTER_ROUTE_H
 #define BPFW_FILTER_ROUTE_H
 
+#include "filter_maps.h"
 #include "filter_packet.h"
 
 #define NO_HOOK (-1) /* no rule is asked: the stack has no use for the packet */
@@ -46,24 +47,33 @@ static __always_inline long ask_route(const struct frame *frame, struct bpf_fib_
 	return said;
 }
 
+/* ip_forward() answers those whose time is over before it asks a rule. */
+static __always_inline int forward(struct filter_walk *walk, __u32 out)
+{
+	if (walk->ttl <= 1)
+		return NO_HOOK;
+	walk->ttl--; /* as it is when FORWARD sees it */
+	walk->out = out;
+	return FILTER_HOOK_FORWARD;
+}
+
 /* A packet that came in: for this machine, or to be forwarded? */
 static __always_inline int route_in(struct filter_walk *walk, const struct frame *frame)
 {
 	struct bpf_fib_lookup question = {};
 
 	walk->in = frame->is_xdp ? frame->xdp->ingress_ifindex : frame->skb->ifindex;
+	if (tracing)
+		walk->in = assumed_in;
+	if (tracing && assumed_out)
+		return forward(walk, assumed_out);
 	fill_question(&question, walk);
 	switch (ask_route(frame, &question)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		/* ip_forward() answers those whose time is over before it asks a rule. */
-		if (walk->ttl <= 1)
-			return NO_HOOK;
-		walk->ttl--; /* as it is when FORWARD sees it */
-		walk->out = question.ifindex;
-		return FILTER_HOOK_FORWARD;
+		return forward(walk, question.ifindex);
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
@@ -77,8 +87,8 @@ static __always_inline int route_in(struct filter_walk *walk, const struct frame
 /* A packet that goes out, and that no filtered device brought in. */
 static __always_inline int route_out(struct filter_walk *walk, const struct frame *frame)
 {
-	walk->in = frame->skb->ingress_ifindex;
-	walk->out = frame->skb->ifindex;
+	walk->in = tracing ? assumed_in : frame->skb->ingress_ifindex;
+	walk->out = tracing ? assumed_out : frame->skb->ifindex;
 	return walk->in ? FILTER_HOOK_FORWARD : FILTER_HOOK_OUTPUT;
 }
 

@@ -9,6 +9,7 @@
 #include "filter_log.h"
 #include "filter_match.h"
 #include "filter_search.h"
+#include "filter_trace.h"
 
 /* What a step has come to: a verdict (enum filter_verdict), or: */
 #define STEP_ON (-1)
@@ -103,6 +104,7 @@ static __always_inline int take_target(struct filter_walk *walk, const struct fr
 				       const struct filter_op *op)
 {
 	count(walk, walk->rule);
+	trace_rule(walk, true);
 	walk->operation = FILTER_NO_OPERATION;
 	switch (op->kind) {
 	case FILTER_OP_ACCEPT:
@@ -149,12 +151,14 @@ static __always_inline int take_match(struct filter_walk *walk, const struct fra
 {
 	if ((op->flags & FILTER_OP_NEEDS_OPTIONS) && walk->bad_options)
 		return FILTER_DROP;
-	if (match(walk, frame, op))
+	if (match(walk, frame, op)) {
 		walk->operation += 1 + op->skip;
-	else if (op->otherwise)
+	} else if (op->otherwise) {
 		walk->operation += op->otherwise;
-	else
+	} else {
+		trace_rule(walk, false);
 		walk->operation = FILTER_NO_OPERATION;
+	}
 	return STEP_ON;
 }
 

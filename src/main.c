@@ -19,7 +19,7 @@ static void print_usage(FILE *to)
 	      "       bpfw flows [--json]\n"
 	      "       bpfw stats [--json]\n"
 	      "       bpfw status [--json]\n"
-	      "       bpfw filter load|show|zero|flush|log|unload ...\n"
+	      "       bpfw filter load|show|why|zero|flush|log|unload ...\n"
 	      "       bpfw set load|create|add|del|test|list|destroy ...\n"
 	      "       bpfw block add|del|test|load|list ...\n"
 	      "\n"

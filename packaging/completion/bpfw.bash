@@ -34,6 +34,7 @@ _bpfw() {
 	--iface) found=$(_bpfw_interfaces "$line") ;;
 	--hook) found=$(compgen -W 'auto tc xdp xdpgeneric' -- "$word") ;;
 	--only) found=$(compgen -W 'tcp udp' -- "$word") ;;
+	--in | --out) found=$(compgen -W "$(ls /sys/class/net)" -- "$word") ;;
 	--log-level) found=$(compgen -W 'error warn info debug' -- "$word") ;;
 	--config)
 		compopt -o filenames 2>/dev/null
@@ -41,7 +42,7 @@ _bpfw() {
 		;;
 	--cpus) found=$(compgen -W "$(cat /sys/devices/system/cpu/online)" -- "$word") ;;
 	--exclude | --exclude-mark | --max-flows | --tcp-idle | --udp-idle | --user) found='' ;;
-	filter) found=$(compgen -W 'load show zero flush log unload' -- "$word") ;;
+	filter) found=$(compgen -W 'load show why zero flush log unload' -- "$word") ;;
 	set) found=$(compgen -W 'load create add del test list destroy' -- "$word") ;;
 	block) found=$(compgen -W 'add del test load list' -- "$word") ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;

@@ -13,6 +13,7 @@
 #include "filter/listing.h"
 #include "filter/ruleset.h"
 #include "filter/stage.h"
+#include "filter/why.h"
 #include "log.h"
 #include "util.h"
 
@@ -33,6 +34,10 @@ static void print_usage(FILE *to)
 	fputs("Usage: bpfw filter load FILE|- [-4|-6] [--iface NAME ...] [--hook xdp|tc] [--check]\n"
 	      "       bpfw filter show [-4|-6] [--counters | --json]\n"
 	      "       bpfw filter zero|flush [-4|-6]\n"
+	      "       bpfw filter why --in NAME [--out NAME] --proto P --src A --dst B [--sport N]\n"
+	      "               [--dport N] [--tcp-flags LIST] [--icmp-type T] [--ttl N] [--tos N]\n"
+	      "               [--length N] [--fragment] [--mark N] [--json]\n"
+	      "       bpfw filter why --in NAME [--out NAME] --packet HEX|FILE [--mark N] [--json]\n"
 	      "       bpfw filter log [--json]\n"
 	      "       bpfw filter unload\n"
 	      "\n"
@@ -50,6 +55,8 @@ static void print_usage(FILE *to)
 	      "  --json          all that is known, counters too, as one JSON document\n"
 	      "  zero            set the counters to zero\n"
 	      "  flush           remove all rules; chains and policies stay\n"
+	      "  why             which rules such a packet would meet, and what becomes of it; nothing\n"
+	      "                  is sent or counted. FILE is one of tcpdump's\n"
 	      "  log             print the events of LOG and NFLOG rules until it is interrupted\n"
 	      "  unload          detach the filter, forget all rules\n"
 	      "\n"
@@ -417,6 +424,8 @@ int filter_command(int argc, char *const argv[])
 		print_usage(stdout);
 		return EXIT_SUCCESS;
 	}
+	if (argc > 1 && !strcmp(argv[1], "why"))
+		return why_command(argc - 1, argv + 1);
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
@@ -424,7 +433,7 @@ int filter_command(int argc, char *const argv[])
 			return EXIT_USAGE;
 		return commands[i].run(&arguments);
 	}
-	log_error("bpfw filter takes a command: load, show, zero, flush, log or unload");
+	log_error("bpfw filter takes a command: load, show, why, zero, flush, log or unload");
 	fputs("Try 'bpfw filter --help'.\n", stderr);
 	return EXIT_USAGE;
 }

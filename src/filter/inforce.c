@@ -14,16 +14,15 @@
 
 #define PROGRAM_MAPS 64
 
-/* The constants' map is named after the object, cut short. */
+/* The kernel cuts names short; the constants' map is named after the object. */
 static bool is_map(const struct bpf_map_info *info, const char *name)
 {
 	const char *suffix = *name == '.' ? strchr(info->name, '.') : info->name;
 
-	return suffix && !strcmp(suffix, name);
+	return suffix && !strncmp(suffix, name, BPF_OBJ_NAME_LEN - 1);
 }
 
-/* A map of the program by its name. A family without rules has a program that has none. */
-static int open_map(int program, const char *name, struct bpf_map_info *info)
+int in_force_map(int program, const char *name, uint32_t value_size, struct bpf_map_info *info)
 {
 	uint32_t ids[PROGRAM_MAPS], len = sizeof(struct bpf_prog_info);
 	struct bpf_prog_info program_info = { .map_ids = (uintptr_t)ids,
@@ -35,7 +34,8 @@ static int open_map(int program, const char *name, struct bpf_map_info *info)
 
 		len = sizeof(*info);
 		memset(info, 0, len);
-		if (map >= 0 && !bpf_map_get_info_by_fd(map, info, &len) && is_map(info, name))
+		if (map >= 0 && !bpf_map_get_info_by_fd(map, info, &len) && is_map(info, name) &&
+		    (!value_size || info->value_size == value_size))
 			return take_fd(&map);
 	}
 	return err ? err : -ENOENT;
@@ -52,11 +52,11 @@ static int program_at(int stages, uint32_t stage)
 static bool same_ruleset(int program, int other)
 {
 	struct bpf_map_info info = { 0 }, other_info = { 0 };
-	_cleanup_close_ int map = open_map(program, "text", &info), other_map = -1;
+	_cleanup_close_ int map = in_force_map(program, "text", 0, &info), other_map = -1;
 
 	if (map < 0)
 		return false;
-	other_map = open_map(other, "text", &other_info);
+	other_map = in_force_map(other, "text", 0, &other_info);
 	return other_map >= 0 && info.id == other_info.id;
 }
 
@@ -98,7 +98,7 @@ static int open_program(uint8_t family)
 static int read_text(struct in_force *in_force, int program)
 {
 	struct bpf_map_info info = { 0 };
-	_cleanup_close_ int map = open_map(program, "text", &info);
+	_cleanup_close_ int map = in_force_map(program, "text", 0, &info);
 	const char *memory;
 	size_t size;
 
@@ -125,7 +125,7 @@ static void add_up(struct filter_counter *sum, const struct filter_counter *each
 static int read_counters(struct in_force *in_force, int program)
 {
 	struct bpf_map_info info = { 0 };
-	_cleanup_close_ int map = open_map(program, "counters", &info);
+	_cleanup_close_ int map = in_force_map(program, "counters", 0, &info);
 	int cpus = libbpf_num_possible_cpus();
 	_cleanup_free_ struct filter_counter *each = NULL;
 
@@ -148,7 +148,7 @@ static int read_generation(int program, uint32_t *generation)
 {
 	const uint32_t zero = 0;
 	struct bpf_map_info info = { 0 };
-	_cleanup_close_ int map = open_map(program, ".rodata", &info);
+	_cleanup_close_ int map = in_force_map(program, ".rodata", 0, &info);
 	_cleanup_free_ struct filter_bpf__rodata *constants = NULL;
 
 	if (map < 0)
@@ -169,7 +169,7 @@ int in_force_generation(int pins, uint8_t family, uint32_t *generation)
 {
 	_cleanup_close_ int program = open_program_at(pins, family);
 	struct bpf_map_info info = { 0 };
-	_cleanup_close_ int text = program < 0 ? program : open_map(program, "text", &info);
+	_cleanup_close_ int text = program < 0 ? program : in_force_map(program, "text", 0, &info);
 
 	*generation = 0;
 	if (text < 0)
@@ -233,12 +233,11 @@ int in_force_interfaces(struct in_force_interface *interfaces, int max)
 	if (filtered < 0)
 		return filtered;
 	for (; count < max && !bpf_map_get_next_key(filtered, previous, &ifindex); count++) {
-		_cleanup_close_ int link = -1;
-		char pin[32];
+		struct filter_port port = { 0 };
 
-		snprintf(pin, sizeof(pin), "xdp-%u", ifindex);
-		link = pins_get(pins, pin);
-		interfaces[count] = (struct in_force_interface){ ifindex, link >= 0 };
+		bpf_map_lookup_elem(filtered, &ifindex, &port);
+		interfaces[count] =
+			(struct in_force_interface){ ifindex, port.judged, port.xdp_program != 0 };
 		previous = &ifindex;
 	}
 	return count;
@@ -253,7 +252,7 @@ int in_force_zero(uint8_t family)
 
 	if (program < 0 || cpus < 0)
 		return program < 0 ? program : cpus;
-	map = open_map(program, "counters", &info);
+	map = in_force_map(program, "counters", 0, &info);
 	if (map < 0)
 		return map;
 	zeros = calloc((size_t)cpus, sizeof(*zeros));

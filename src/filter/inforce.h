@@ -10,6 +10,8 @@
 #include "filter/ruleset.h"
 #include "filter_layout.h"
 
+struct bpf_map_info;
+
 struct in_force {
 	char *text; /* as it was loaded */
 	size_t size;
@@ -20,7 +22,8 @@ struct in_force {
 
 struct in_force_interface {
 	uint32_t ifindex;
-	bool xdp; /* what comes in is met at XDP, else at TC */
+	bool judged; /* what comes in is */
+	bool xdp;    /* at XDP, else at TC */
 };
 
 /*
@@ -54,5 +57,11 @@ int in_force_zero(uint8_t family);
  * and the slot that it is in: the family's, or one of the judges'. -ENOENT: there is none.
  */
 int in_force_program(int stages, uint32_t stage, uint32_t *slot);
+
+/*
+ * A descriptor of a program's map by its name, or -ENOENT or another -errno. The constants are
+ * ".rodata". Names of which the kernel keeps the same part are told apart by `value_size` (0: any).
+ */
+int in_force_map(int program, const char *name, uint32_t value_size, struct bpf_map_info *info);
 
 #endif /* BPFW_FILTER_INFORCE_H */

@@ -109,6 +109,15 @@ FILTER_ERRORS = {
     "unknown option": (["load", "-", "--colour"], ["colour"]),
     "unknown hook": (["load", "-", "--hook", "xdpgeneric"], ["xdpgeneric", "xdp or tc"]),
     "argument of another command": (["unload", "rules"], ["'rules'"]),
+    "why of nothing": (["why"], ["--in"]),
+    "why without addresses": (["why", "--in", "lo", "--proto", "tcp"], ["--src", "--dst"]),
+    "why of two families": (["why", "--in", "lo", "--src", "::1", "--dst", "192.0.2.1"],
+                            ["192.0.2.1", "family"]),
+    "why of no address": (["why", "--in", "lo", "--src", "router"], ["router"]),
+    "why of no flags": (["why", "--in", "lo", "--tcp-flags", "SIN"], ["SIN"]),
+    "why with too much": (["why", "--in", "lo", "--packet", "00", "--ttl", "1"], ["--packet"]),
+    "why with no type": (["why", "--in", "lo", "--proto", "icmp", "--src", "::1", "--dst", "::2",
+                          "--icmp-type", "ping6"], ["ping6"]),
     "json of another command": (["zero", "--json"], ["zero", "--json"]),
 }
 

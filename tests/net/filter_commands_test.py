@@ -1,22 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""bpfw filter beside load: show --json, flush, log."""
+"""bpfw filter beside load: show --json, flush, log, why."""
 
+import collections
 import json
+import os
 import queue
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 
-from filter_test import (ACCEPT_WEB, FAR, FILTER_HOOKS, NEAR, Router, Ruleset, arrives, datagram,
-                         without_noise)
-from netlab import equal, expect, frames, main, test
+from filter_test import (ACCEPT_WEB, FAR, FILTER_HOOKS, NEAR, NOISE, Frames, Router, Ruleset,
+                         arrives, datagram, without_noise)
+from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
+
+WHY_PACKETS = int(os.environ.get("BPFW_TEST_PACKETS", "250"))
 
 RICH = """*filter
 :INPUT ACCEPT [3:180]
@@ -67,7 +72,7 @@ def generated_rules_show_and_load_again(context, version):
     """With whatever the packets have counted."""
     router = Router(context, "tc")
     for number in range(2):
-        router.load(Ruleset(1000 + number, version).text(), version)
+        router.load(Ruleset(1000 + number, version, True).text(), version)
         router.pass_frames(number, version, False)
         before = router.bpfw("show", f"-{version}", "--counters").stdout
         router.load(before, version)
@@ -369,6 +374,164 @@ def ipv6_events(context):
     event = json.loads(log.next() or "{}")
     keys = ("family", "src", "dst", "length", "tos", "ttl", "sport", "prefix")
     equal([event.get(key) for key in keys], ["ipv6", near, far, 48, 0x20, 4, 1, "six"], "event")
+
+
+# ---- why --------------------------------------------------------------------------------------
+
+def capture(context, packets):
+    """A file as tcpdump writes it."""
+    file = context.keep(tempfile.NamedTemporaryFile())
+    file.write(struct.pack("=LHHlLLL", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+    for packet in packets:
+        file.write(struct.pack("=LLLL", 0, 0, len(packet), len(packet)) + packet)
+    file.flush()
+    return file.name
+
+
+def why(router, *words):
+    said = router.bpfw("why", "--json", *words).stdout
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def tally(answers):
+    """How often each rule matches, and each policy decides, as counters would say."""
+    counted = collections.Counter()
+    for answer in answers:
+        counted.update(met["text"] for met in answer["met"] if met["match"])
+        if answer["by"] == "policy":
+            counted[answer["hook"]] += 1
+        if answer["by"] == "rule":
+            text = answer["met"][-1]["text"]
+            expect(text.endswith(f"-j {answer['verdict']}"), f"{answer['verdict']} by {text}")
+    return counted
+
+
+def counters(router, version):
+    """What the counters of the rules in force say; rules that are the same count together."""
+    counted = collections.Counter()
+    for chain in listing(router, f"-{version}")["families"][0]["chains"]:
+        counted[chain["name"]] += chain["packets"]
+        for rule in chain["rules"]:
+            counted[rule["text"]] += rule["packets"]
+    return counted
+
+
+def without_output(text, version):
+    """What the router answers is not asked about, and neighbour discovery counts for itself."""
+    lines = [line for line in text.splitlines() if not line.startswith("-A OUTPUT")]
+    lines.insert(lines.index("COMMIT"), "-A OUTPUT -j ACCEPT")
+    return "\n".join([*lines, ""]), {*NOISE[version], "-A OUTPUT -j ACCEPT", "OUTPUT"}
+
+
+@test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
+def why_says_what_becomes_of_a_packet(context, hook, version):
+    """First asked, then sent: the counters are what the answers said, and not what asking did."""
+    router = Router(context, hook)
+    for number in range(2):
+        text = Ruleset(500 + number, version, hook == "tc").text()
+        text, ignored = without_output(text, version)
+        router.load(text, version)
+        before = counters(router, version)
+        sent = list(Frames(number, version, True))[:WHY_PACKETS]
+        answers = []
+        for near, device in ((True, "lan0"), (False, "wan0")):
+            path = capture(context, [frame for side, frame in sent if side == near])
+            answers += why(router, "--in", device, "--packet", path)
+        equal(len(answers), len(sent), "answers")
+        after = counters(router, version)
+        for name in ignored:
+            before.pop(name, None)
+            after.pop(name, None)
+        equal(after, before, "counters after asking")
+        for near, frame in sent:
+            (router.near if near else router.far).send(frame)
+        for port in (router.near, router.far):
+            port.drain(0.2)
+        seen, wanted = counters(router, version), tally(answers)
+        different = {name: (seen[name], wanted[name]) for name in set(seen) | set(wanted)
+                     if name not in ignored and seen[name] != wanted[name]}
+        equal(different, {}, f"ruleset {number}: counted, and told by why\n{text}\n")
+        verdicts = collections.Counter(answer["verdict"] for answer in answers)
+        context.note(f"ruleset {number}: {dict(verdicts)}")
+
+
+@test(*FILTER_HOOKS)
+def why_explains(context, hook):
+    router = Router(context, hook)
+    router.load(LOGGING.replace(":INPUT ACCEPT", ":INPUT DROP"))
+    said = router.bpfw("why", "--in", "lan0", "--proto", "udp", "--src", NEAR[4][0], "--dst",
+                       FAR[4][0], "--dport", "9", "--ttl", "2").stdout.splitlines()
+    equal([" ".join(line.split()) for line in said], [
+        "FORWARD, in by lan0, out by wan0",
+        'FORWARD:2 match -A FORWARD -p udp -j LOG --log-prefix "all udp: " --log-level 7 '
+        "--log-ip-options",
+        "FORWARD:3 match -A FORWARD -p udp -m udp --dport 9 -j deep",
+        "deep:1 no match -A deep -m ttl --ttl-gt 1 -j LOG",
+        "deep:2 match -A deep -j DROP", "verdict: DROP by rule deep:2"], "text")
+    ends = ["--src", NEAR[4][0], "--dst", FAR[4][0]]
+    for words, wanted in (
+            (["--in", "lan0", "--proto", "tcp", *ends, "--dport", "80"],
+             ("FORWARD", "lan0", "wan0", "ACCEPT", "policy")),
+            (["--in", "lan0", "--proto", "udp", "--src", NEAR[4][0], "--dst", "10.0.1.1"],
+             ("INPUT", "lan0", None, "DROP", "policy")),
+            (["--in", "lan0", "--out", "lo", "--proto", "udp", *ends],
+             ("FORWARD", "lan0", "lo", "ACCEPT", "policy")),
+            (["--out", "wan0", "--proto", "udp", *ends],
+             ("OUTPUT", None, "wan0", "ACCEPT", "policy")),
+            (["--in", "lo", "--out", "wan0", "--proto", "icmp", *ends],
+             ("FORWARD", "lo", "wan0", "ACCEPT", "policy")),
+            (["--in", "lan0", "--proto", "udp", *ends, "--ttl", "1"],
+             (None, "lan0", None, "ACCEPT", None)),
+            (["--in", "lan0", "--proto", "udp", "--src", "fd00::1", "--dst", "fd00::2"],
+             (None, None, None, "ACCEPT", None)),
+            (["--in", "lan0", "--packet", bytes(12).hex() + "88a8" + bytes(40).hex()],
+             (None, None, None, "ACCEPT", None))):
+        answer, = why(router, *words)
+        equal(tuple(answer[key] for key in ("hook", "in", "out", "verdict", "by")), wanted,
+              f"answer to {words}")
+        equal(answer["reason"] is None, wanted[-1] is not None, f"a reason: {answer}")
+    equal(sum(counters(router, 4).values()), 0, "what is counted")
+    log = Log(context, router, "--json")
+    why(router, "--in", "lan0", "--proto", "udp", *ends)
+    equal(log.drain(), [], "events of packets that were asked about")
+
+
+@test()
+def why_takes_marks_and_states(context):
+    """What a packet has beside its bytes: a mark, and its place in conntrack's table."""
+    router = Router(context, "tc")
+    router.load("*filter\n-A FORWARD -m mark --mark 0x10/0xf0 -j DROP\nCOMMIT\n")
+    words = ["--in", "lan0", "--proto", "tcp", "--src", NEAR[4][0], "--dst", FAR[4][0]]
+    for mark, verdict in (("0x1f", "DROP"), ("0x2f", "ACCEPT")):
+        equal(why(router, *words, "--mark", mark)[0]["verdict"], verdict, f"verdict of {mark}")
+    loaded = router.bpfw("load", "-", check=False, stdin=(
+        "*filter\n-A FORWARD -m conntrack --ctstate NEW -j DROP\n"
+        "-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n"))
+    if loaded.returncode:
+        raise Skip("this kernel does not tell states: " + loaded.stderr.strip())
+    for flags, rule in (("SYN", 1), ("ACK", 2)):
+        answer, = why(router, *words, "--tcp-flags", flags)
+        equal((answer["rule"], answer["verdict"]), (rule, "DROP"), f"answer to {flags}")
+
+
+@test()
+def why_refuses(context):
+    router = Router(context, "tc")
+    ends = ["--src", "192.0.2.1", "--dst", "192.0.2.2", "--proto", "udp"]
+    for words, said in ((["--in", "lan0", *ends], "no filter"),
+                        (["--in", "nosuch0", *ends], "nosuch0")):
+        done = router.bpfw("why", *words, check=False)
+        equal(done.returncode, 1, "exit status")
+        expect(said in done.stderr, f"'{said}' is not in: {done.stderr}")
+    router.load("*filter\nCOMMIT\n")
+    for words, said in ((["--in", "lo", *ends], "--out"), (["--out", "lo", *ends], "neither"),
+                        (["--in", "lan0", *ends, "--length", "27"], "shorter"),
+                        (["--in", "lan0", *ends, "--length", "9000"], "longer"),
+                        (["--in", "lan0", "--packet", "no-such.pcap"], "no such file"),
+                        (["--in", "lan0", "--packet", "/dev/null"], "libpcap")):
+        done = router.bpfw("why", *words, check=False)
+        equal(done.returncode, 1, f"exit status of {words}")
+        expect(said in done.stderr, f"'{said}' is not in: {done.stderr}")
 
 
 if __name__ == "__main__":

@@ -282,7 +282,8 @@ COMPLETIONS = {
     "hooks of an interface": ("BPFW --iface lo:", {"auto", "tc", "xdp", "xdpgeneric"}),
     "json": ("BPFW flows ", {"--json"}),
     "number": ("BPFW --max-flows ", {""}),
-    "command of the filter": ("BPFW filter ", {"load", "show", "zero", "flush", "log", "unload"}),
+    "command of the filter": ("BPFW filter ", {"load", "show", "why", "zero", "flush", "log",
+                                              "unload"}),
     "option of the filter": ("BPFW filter show --c", {"--check", "--counters"}),
 }
 
