@@ -10,8 +10,9 @@
 #include "filter_route.h"
 #include "filter_step.h"
 
-#define STEPS 32  /* of one program; then it calls itself */
-#define ROUNDS 29 /* the kernel allows 33 tail calls in all */
+#define STEPS 32     /* of one program; then it calls itself */
+#define HEAVY_TURN 8 /* each so manieth step may be a heavy one: each turn is verified by itself */
+#define ROUNDS 29    /* the kernel allows 33 tail calls in all */
 
 /* ---- Entry ----------------------------------------------------------------------- */
 
@@ -139,6 +140,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 		return FILTER_DROP;
 	parse_link(walk, frame);
 	parse_options(walk, frame);
+	parse_group_ports(walk, frame);
 	walk->hook = hook;
 	walk->generation = generation;
 	classify(walk);
@@ -165,7 +167,7 @@ static __always_inline int judge(struct frame *frame)
 	if (walk->generation != generation)
 		verdict = begin(walk, frame);
 	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
-		verdict = step(walk, frame);
+		verdict = step(walk, frame, i % HEAVY_TURN == HEAVY_TURN - 1);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
 		call_self(frame);
 	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);

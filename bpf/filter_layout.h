@@ -15,6 +15,7 @@
 #define BPFW_FILTER_LAYOUT_H
 
 #ifndef __bpf__
+#include <linux/bpf.h>
 #include <linux/types.h>
 #endif
 
@@ -139,10 +140,36 @@ enum filter_op_kind {
 	FILTER_OP_TCP_OPTION,  /* there is one of kind a */
 	FILTER_OP_MSS,         /* there is one, from a to b */
 	FILTER_OP_MAC,         /* source: a is the first four bytes, b the last two, as in memory */
+	FILTER_OP_RANDOM,      /* a in 2^31 packets */
+	FILTER_OP_U32,         /* what is there, and number a: c (enum filter_u32); holds always */
+	FILTER_OP_U32_VALUE,   /* what has come of that is from a to b */
+	FILTER_OP_HEAVY,       /* from here on: not in every turn of the loop */
+	FILTER_OP_U32_WORD =
+		FILTER_OP_HEAVY, /* the word at a, from where c says; not beyond the end */
+	FILTER_OP_NTH,   /* a: its struct filter_tally; one packet in b + 1, counted from c */
+	FILTER_OP_LIMIT, /* a: its struct filter_tally; b: XT_LIMIT_SCALE of a packet; c: burst */
+	FILTER_OP_HASHLIMIT, /* a: its struct filter_hashlimit */
+	FILTER_OP_DATE,      /* from a to b, in seconds since 1970; c: local time */
+	FILTER_OP_TIME,      /* a: FILTER_TIME_*, b: seconds of the day, c: days of the month */
 };
+
+/* What u32 does with a number, as XT_U32_* has it; the last is for the first word of a test. */
+enum filter_u32 {
+	FILTER_U32_AND,
+	FILTER_U32_LEFT,
+	FILTER_U32_RIGHT,
+	FILTER_U32_AT,   /* what there is so far is an offset, which the number is added to */
+	FILTER_U32_LOAD, /* the number is an offset from the IP header on */
+};
+
+#define FILTER_TIME_OF_DAY 0x1ffff /* seconds */
+#define FILTER_TIME_WEEK_DAYS 17   /* bit 17 + N: day N, Monday is 1 */
+#define FILTER_TIME_LOCAL (1U << 25)
+#define FILTER_TIME_CONTIGUOUS (1U << 26) /* beyond midnight it is still the day before */
 
 #define FILTER_OP_NEGATED 0x01
 #define FILTER_OP_NEEDS_L4 0x02      /* holds for no packet without a transport header */
+#define FILTER_OP_NEEDS_PORTS 0x10   /* drops a packet that has none where they should be */
 #define FILTER_OP_NEEDS_OPTIONS 0x08 /* drops a packet whose TCP options are cut short */
 #define FILTER_OP_NEEDS_MAC 0x04     /* holds for no packet without an Ethernet source */
 
@@ -153,6 +180,55 @@ struct filter_op {
 	__u8 otherwise; /* how far to go on if it does not hold; 0: the rule does not match */
 	__u32 a, b, c;
 };
+
+/* What a limit or a statistic of one rule keeps. */
+struct filter_tally {
+	struct bpf_spin_lock lock;
+	__u32 count;  /* statistic: packets since the last one that matched */
+	__u64 credit; /* limit: ns; when it is filled up */
+	__u64 last;
+};
+
+/* A table of hashlimit: all rules that name it. */
+struct filter_hashlimit {
+	__u64 cost;       /* of a packet in ns, or of 16 bytes of it in parts of a second */
+	__u64 most;       /* a full bucket; by_rate: what is within an interval */
+	__u64 full_after; /* ns, in which a bucket is full again at the latest */
+	__u64 expire;     /* ns, after which a group is forgotten */
+	__u64 interval;   /* by_rate: ns */
+	__u64 rate;       /* by_rate: in a second */
+	__u32 bursts;     /* bytes: full buckets beyond the first */
+	__u32 bytes;      /* bytes are limited, not packets */
+	__u32 by_rate;    /* --hashlimit-rate-match */
+	__u32 port_mask;  /* source << 16 | destination */
+	__be32 source_mask[4];
+	__be32 destination_mask[4];
+};
+
+#define FILTER_BYTES_SECOND 4194304000ULL /* as the kernel counts where HZ is 250 or 1000 */
+
+/* Packets of one group share a bucket. */
+struct filter_group {
+	__u32 table; /* struct filter_hashlimit */
+	__u32 ports;
+	__be32 source[4];
+	__be32 destination[4];
+};
+
+struct filter_bucket {
+	__u64 credit;
+	__u64 last; /* when that was */
+	__u64 expires;
+	__u64 current; /* by_rate: in this interval */
+	__u32 bursts;
+	__u32 over; /* by_rate: the last interval was */
+};
+
+struct filter_lock {
+	struct bpf_spin_lock lock;
+};
+
+#define FILTER_LOCKS_SHIFT 8
 
 /*
  * What the entry programs tail-call: the programs of the two families, which judge, or which find
@@ -301,7 +377,11 @@ struct filter_walk {
 	__u16 option_at, options_end; /* in the frame, while options are gone over */
 	__u8 has_mss;
 	__u16 mss;
-	__u32 options[8]; /* bit N: there is a TCP option of kind N */
+	__u8 bad_ports;
+	__u32 group_ports; /* what hashlimit takes for ports: source << 16 | destination */
+	__u32 u32_at;      /* while u32 is at work: an offset from the IP header on, */
+	__u32 u32_value;   /* and what was made of the word there */
+	__u32 options[8];  /* bit N: there is a TCP option of kind N */
 
 	/* Where it is. */
 	__u32 hook;      /* enum filter_hook */

@@ -22,6 +22,20 @@ const volatile bool tracing = false;
 const volatile __u32 assumed_in = 0;  /* ifindex, 0: the packet is the router's own */
 const volatile __u32 assumed_out = 0; /* 0: as routes say, for a packet that comes in */
 
+/* A kind that no rule has costs nothing: the verifier removes what this switches off. */
+static __always_inline bool uses_operation(enum filter_op_kind kind)
+{
+	return used_operations & (1ULL << kind);
+}
+
+/*
+ * The wall clock is CLOCK_TAI (Linux 6.1) or CLOCK_BOOTTIME plus clock_offset, in ns. The second is
+ * wrong once somebody has set the clock.
+ */
+const volatile bool has_tai = false;
+const volatile __s64 clock_offset = 0;
+const volatile __s64 zone_offset = 0; /* ns by which the kernel's time zone is behind UTC */
+
 /*
  * XDP: where a packet goes that the filter accepts, by the device that it came in by. Empty: to the
  * stack. Pinned; the fast path enters a program that ends with it (bpfw_behind in bpfw.bpf.c).
@@ -81,6 +95,30 @@ DEFINE_ARRAY(source_ports, __u32);
 DEFINE_ARRAY(destination_ports, __u32);
 DEFINE_ARRAY(protocols, __u32);
 DEFINE_ARRAY(states, __u32);
+
+/* Of rules that keep something from packet to packet. Locks cannot be mapped. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter_tally);
+} tallies SEC(".maps");
+
+DEFINE_ARRAY(hashlimits, struct filter_hashlimit);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct filter_group);
+	__type(value, struct filter_bucket);
+} buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << FILTER_LOCKS_SHIFT);
+	__type(key, __u32);
+	__type(value, struct filter_lock);
+} locks SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

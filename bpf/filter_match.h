@@ -3,13 +3,11 @@
 #ifndef BPFW_FILTER_MATCH_H
 #define BPFW_FILTER_MATCH_H
 
-#include "filter_maps.h"
-
-/* A kind that no rule has costs nothing: the verifier removes what this switches off. */
-static __always_inline bool uses_operation(enum filter_op_kind kind)
-{
-	return used_operations & (1ULL << kind);
-}
+#include "filter_bucket.h"
+#include "filter_hashlimit.h"
+#include "filter_packet.h"
+#include "filter_time.h"
+#include "filter_u32.h"
 
 static __always_inline bool within(__u32 value, __u32 low, __u32 high)
 {
@@ -26,8 +24,8 @@ static __always_inline bool port_matches(__u16 port, const struct filter_op *op)
 	return in_range16(port, op->a) || in_range16(port, op->b) || in_range16(port, op->c);
 }
 
-static __always_inline bool operation_matches(const struct filter_walk *walk,
-					      const struct frame *frame, const struct filter_op *op)
+static __always_inline bool operation_matches(struct filter_walk *walk, const struct frame *frame,
+					      const struct filter_op *op)
 {
 	switch (op->kind) {
 	case FILTER_OP_TCP_FLAGS:
@@ -62,19 +60,49 @@ static __always_inline bool operation_matches(const struct filter_walk *walk,
 		return walk->has_mss && within(walk->mss, op->a, op->b);
 	case FILTER_OP_MAC:
 		return walk->mac_high == op->a && walk->mac_low == op->b;
+	case FILTER_OP_RANDOM:
+		return uses_operation(FILTER_OP_RANDOM) && random_matches(op);
+	case FILTER_OP_U32:
+		u32_number(walk, op);
+		return true;
+	case FILTER_OP_U32_VALUE:
+		return within(walk->u32_value, op->a, op->b);
+	default:
+		return false;
+	}
+}
+
+static __always_inline bool heavy_matches(struct filter_walk *walk, const struct frame *frame,
+					  const struct filter_op *op)
+{
+	switch (op->kind) {
+	case FILTER_OP_U32_WORD:
+		return uses_operation(FILTER_OP_U32_WORD) && u32_word(walk, frame, op);
+	case FILTER_OP_NTH:
+		return uses_operation(FILTER_OP_NTH) && nth_matches(op);
+	case FILTER_OP_LIMIT:
+		return uses_operation(FILTER_OP_LIMIT) && limit_matches(op);
+	case FILTER_OP_HASHLIMIT:
+		return uses_operation(FILTER_OP_HASHLIMIT) && hashlimit_matches(walk, op->a);
+	case FILTER_OP_DATE:
+		return uses_operation(FILTER_OP_DATE) && date_matches(op);
+	case FILTER_OP_TIME:
+		return uses_operation(FILTER_OP_TIME) && time_matches(op);
 	default:
 		return false;
 	}
 }
 
 /* The matches of a header do not hold without one, not even when negated. */
-static __always_inline bool match(const struct filter_walk *walk, const struct frame *frame,
-				  const struct filter_op *op)
+static __always_inline bool match(struct filter_walk *walk, const struct frame *frame,
+				  const struct filter_op *op, bool heavy)
 {
 	if ((op->flags & FILTER_OP_NEEDS_L4) && !walk->has_l4)
 		return false;
 	if ((op->flags & FILTER_OP_NEEDS_MAC) && !walk->has_mac)
 		return false;
+	if (heavy && op->kind >= FILTER_OP_HEAVY)
+		return heavy_matches(walk, frame, op) != !!(op->flags & FILTER_OP_NEGATED);
 	return operation_matches(walk, frame, op) != !!(op->flags & FILTER_OP_NEGATED);
 }
 

@@ -29,7 +29,13 @@ static __always_inline void frame_load(struct frame *frame)
 
 static __always_inline __u32 frame_len(const struct frame *frame)
 {
-	return frame->is_xdp ? frame->data_end - frame->data : frame->skb->len;
+	__u64 len;
+
+	if (!frame->is_xdp)
+		return frame->skb->len;
+	len = frame->data_end - frame->data;
+	asm volatile("" : "+r"(len)); /* pointers are not subtracted in 32 bits */
+	return (__u32)len;
 }
 
 #define FRAME_HEADERS 2047 /* headers are within that many bytes; a mask */

@@ -147,11 +147,15 @@ static __always_inline bool take_candidate(struct filter_walk *walk)
 }
 
 static __always_inline int take_match(struct filter_walk *walk, const struct frame *frame,
-				      const struct filter_op *op)
+				      const struct filter_op *op, bool heavy)
 {
+	if (op->kind >= FILTER_OP_HEAVY && !heavy)
+		return STEP_ON; /* in one of the turns to come */
 	if ((op->flags & FILTER_OP_NEEDS_OPTIONS) && walk->bad_options)
 		return FILTER_DROP;
-	if (match(walk, frame, op)) {
+	if ((op->flags & FILTER_OP_NEEDS_PORTS) && walk->bad_ports)
+		return FILTER_DROP;
+	if (match(walk, frame, op, heavy)) {
 		walk->operation += 1 + op->skip;
 	} else if (op->otherwise) {
 		walk->operation += op->otherwise;
@@ -162,7 +166,8 @@ static __always_inline int take_match(struct filter_walk *walk, const struct fra
 	return STEP_ON;
 }
 
-static __always_inline int step(struct filter_walk *walk, const struct frame *frame)
+/* `heavy`: this turn is for heavy operations too. */
+static __always_inline int step(struct filter_walk *walk, const struct frame *frame, bool heavy)
 {
 	const struct filter_op *op;
 
@@ -179,7 +184,7 @@ static __always_inline int step(struct filter_walk *walk, const struct frame *fr
 		return FILTER_DROP;
 	if (op->kind < FILTER_OP_MATCHES)
 		return take_target(walk, frame, op);
-	return take_match(walk, frame, op);
+	return take_match(walk, frame, op, heavy);
 }
 
 #endif /* BPFW_FILTER_STEP_H */

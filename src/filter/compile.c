@@ -591,6 +591,8 @@ void image_free(struct image *image)
 	free(image->operations);
 	address_ranges_free(&image->source);
 	address_ranges_free(&image->destination);
+	free(image->hashlimits);
+	free(image->hashlimit_of);
 	free(image->source_ports);
 	free(image->destination_ports);
 	free(image->protocols);

@@ -7,15 +7,13 @@
 #ifndef BPFW_FILTER_COMPILE_H
 #define BPFW_FILTER_COMPILE_H
 
-#include <net/if.h>
-
 #include "filter/rows.h"
 #include "filter/ruleset.h"
 #include "filter/slots.h"
 
 /* A device that is there now; rules name devices, packets have their ifindex. */
 struct filter_interface {
-	char name[IFNAMSIZ];
+	char name[RULESET_INTERFACE_NAME];
 	uint32_t ifindex;
 };
 
@@ -35,6 +33,10 @@ struct image {
 	struct filter_op *operations;
 	uint32_t chain_count, rule_count, operation_count;
 	uint32_t operation_room;
+	uint32_t tally_count; /* of rules that keep something from packet to packet */
+	struct filter_hashlimit *hashlimits;
+	const struct match_hashlimit **hashlimit_of; /* of the ruleset: those that made them */
+	uint32_t hashlimit_count;
 	uint32_t mark_line; /* of a rule that sets a mark, which XDP has not; 0: there is none */
 	uint32_t counter_count;          /* rules, then the policies of the built-in chains */
 	struct filter_counter *counters; /* what they begin with */

@@ -7,9 +7,11 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include "filter/hashlimit.h"
 #include "filter/load.h"
 #include "filter/operations.h"
 #include "util.h"
+#include "filter/wallclock.h"
 
 /* ---- A ruleset's maps ------------------------------------------------------------------ */
 
@@ -20,7 +22,7 @@ struct table {
 	uint32_t count;
 };
 
-#define TABLES 18
+#define TABLES 19
 
 static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
 			struct table tables[TABLES])
@@ -30,6 +32,8 @@ static void list_tables(const struct image *image, const struct filter_bpf *skel
 		{ skeleton->maps.chains, image->chains, sizeof(*image->chains),
 		  image->chain_count },
 		{ skeleton->maps.rules, image->rules, sizeof(*image->rules), image->rule_count },
+		{ skeleton->maps.hashlimits, image->hashlimits, sizeof(*image->hashlimits),
+		  image->hashlimit_count },
 		{ skeleton->maps.operations, image->operations, sizeof(*image->operations),
 		  image->operation_count },
 		{ skeleton->maps.rows, image->rows.rows.values, sizeof(struct filter_row),
@@ -125,6 +129,35 @@ static int fill_counters(const struct image *image, const struct filter_bpf *ske
 	return err;
 }
 
+/* What limits and statistics begin with. */
+static int fill_tallies(const struct image *image, const struct filter_bpf *skeleton)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < image->operation_count && !err; i++) {
+		const struct filter_op *op = &image->operations[i];
+		const struct filter_tally tally = operations_tally(op);
+
+		if (op->kind == FILTER_OP_LIMIT || op->kind == FILTER_OP_NTH)
+			err = bpf_map_update_elem(bpf_map__fd(skeleton->maps.tallies), &op->a,
+						  &tally, BPF_ANY);
+	}
+	return err;
+}
+
+static void configure_clock(struct filter_bpf *skeleton, uint64_t used)
+{
+	const uint64_t asking = UINT64_C(1) << FILTER_OP_DATE | UINT64_C(1) << FILTER_OP_TIME;
+	struct wallclock clock;
+
+	if (!(used & asking))
+		return;
+	wallclock_read(&clock);
+	skeleton->rodata->has_tai = clock.has_tai;
+	skeleton->rodata->clock_offset = clock.offset;
+	skeleton->rodata->zone_offset = clock.zone_offset;
+}
+
 static void configure(struct filter_bpf *skeleton, const struct image *image)
 {
 	const uint32_t stage = image->family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
@@ -143,6 +176,10 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	if (!skeleton->rodata->is_tracked) /* else track.c has chosen them */
 		skeleton->rodata->own_stages[0] = skeleton->rodata->own_stages[1] = stage;
 	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
+	configure_clock(skeleton, skeleton->rodata->used_operations);
+	bpf_map__set_max_entries(skeleton->maps.tallies,
+				 image->tally_count ? image->tally_count : 1);
+	bpf_map__set_max_entries(skeleton->maps.buckets, hashlimit_groups(image));
 	bpf_map__set_max_entries(skeleton->maps.devices, image->device_count);
 }
 
@@ -158,5 +195,6 @@ int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
 	for (size_t i = 0; i < TABLES && !err; i++)
 		err = fill_table(&tables[i]);
 	err = err ? err : fill_counters(image, skeleton);
+	err = err ? err : fill_tallies(image, skeleton);
 	return err ? err : fill_devices(image, skeleton);
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
+#include <linux/netfilter/xt_hashlimit.h>
+#include <linux/netfilter/xt_statistic.h>
+#include <linux/netfilter/xt_time.h>
+#include <linux/netfilter/xt_u32.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "filter/hashlimit.h"
 #include "filter/operations.h"
 #include "filter/state.h"
 #include "util.h"
@@ -12,8 +17,10 @@
 #define TCP_ECE 0x40
 #define TCP_CWR 0x80
 
+#define LIMIT_SCALE_NS UINT64_C(100000) /* 1 / XT_LIMIT_SCALE of a second */
+
 /* Operations of one rule at most: those of its matches, then the target. */
-#define MATCH_OPERATIONS 5 /* multiport: three ranges each */
+#define MATCH_OPERATIONS (2 * RULESET_U32 * RULESET_U32) /* u32 has most */
 #define RULE_OPERATIONS (MATCH_OPERATIONS * RULESET_MATCHES_MAX + 8)
 
 static void add_operation(struct image *image, struct filter_op op)
@@ -170,7 +177,114 @@ static void compile_mac(struct image *image, const struct match_mac *mac)
 	add_operation(image, op);
 }
 
-/* Returns 0 or -EOPNOTSUPP. */
+static void compile_limit(struct image *image, const struct match_limit *limit)
+{
+	add_operation(image, (struct filter_op){ .kind = FILTER_OP_LIMIT,
+						 .a = image->tally_count++,
+						 .b = limit->cost,
+						 .c = limit->burst });
+}
+
+static void compile_statistic(struct image *image, const struct match_statistic *statistic)
+{
+	struct filter_op op = { .flags = statistic->invert ? FILTER_OP_NEGATED : 0 };
+
+	if (statistic->mode == XT_STATISTIC_MODE_RANDOM) {
+		op.kind = FILTER_OP_RANDOM;
+		op.a = statistic->probability;
+	} else {
+		op.kind = FILTER_OP_NTH;
+		op.a = image->tally_count++;
+		op.b = statistic->every;
+		op.c = statistic->every - statistic->packet; /* where the count begins */
+	}
+	add_operation(image, op);
+}
+
+static int compile_hashlimit(struct image *image, const struct match_hashlimit *hashlimit)
+{
+	struct filter_op op = { .kind = FILTER_OP_HASHLIMIT };
+	int err = hashlimit_table(image, hashlimit, &op.a);
+
+	if (hashlimit->mode & XT_HASHLIMIT_INVERT)
+		op.flags = FILTER_OP_NEGATED;
+	if (hashlimit->mode & (XT_HASHLIMIT_HASH_SPT | XT_HASHLIMIT_HASH_DPT))
+		op.flags |= FILTER_OP_NEEDS_PORTS;
+	if (!err)
+		add_operation(image, op);
+	return err;
+}
+
+static void compile_time(struct image *image, const struct match_time *time)
+{
+	const bool local = time->flags & XT_TIME_LOCAL_TZ;
+
+	if (time->date_start || time->date_stop != UINT32_MAX)
+		add_operation(image, (struct filter_op){ .kind = FILTER_OP_DATE,
+							 .a = time->date_start,
+							 .b = time->date_stop,
+							 .c = local });
+	add_operation(image,
+		      (struct filter_op){
+			      .kind = FILTER_OP_TIME,
+			      .a = time->day_start |
+				   (uint32_t)time->week_days << FILTER_TIME_WEEK_DAYS |
+				   (local ? FILTER_TIME_LOCAL : 0) |
+				   (time->flags & XT_TIME_CONTIGUOUS ? FILTER_TIME_CONTIGUOUS : 0),
+			      .b = time->day_stop,
+			      .c = time->month_days,
+		      });
+}
+
+/*
+ * One test, with `rest` operations of others behind it. Negated, a test that does not hold is enough,
+ * and all others are passed over; the last one's values must not hold.
+ */
+static void compile_u32_test(struct image *image, const struct u32_test *test, bool invert,
+			     bool last, uint8_t rest)
+{
+	for (uint8_t i = 0; i < test->locations; i++) {
+		const uint8_t to_end = (uint8_t)(test->locations - i + test->values + rest);
+
+		const uint32_t does = i ? test->location[i].operation : FILTER_U32_LOAD;
+		const bool is_word = does == FILTER_U32_LOAD || does == FILTER_U32_AT;
+
+		add_operation(image, (struct filter_op){ .kind = is_word ? FILTER_OP_U32_WORD :
+									   FILTER_OP_U32,
+							 .otherwise = invert ? to_end : 0,
+							 .a = test->location[i].number,
+							 .c = does });
+	}
+	for (uint8_t i = 0; i < test->values; i++) {
+		const uint8_t left = (uint8_t)(test->values - 1 - i);
+		struct filter_op op = { .kind = FILTER_OP_U32_VALUE,
+					.a = test->value[i].low,
+					.b = test->value[i].high };
+
+		if (invert && last) {
+			op.flags = FILTER_OP_NEGATED;
+		} else {
+			op.skip = left;
+			op.otherwise = (uint8_t)(invert ? rest + 1 : 0);
+			if (left)
+				op.otherwise = 1;
+		}
+		add_operation(image, op);
+	}
+}
+
+static void compile_u32(struct image *image, const struct match_u32 *u32)
+{
+	for (uint8_t i = 0; i < u32->count; i++) {
+		uint8_t rest = 0;
+
+		for (uint8_t j = (uint8_t)(i + 1); j < u32->count; j++)
+			rest = (uint8_t)(rest + u32->tests[j].locations + u32->tests[j].values);
+		compile_u32_test(image, &u32->tests[i], u32->invert, i + 1 == u32->count, rest);
+	}
+}
+
+/* Returns 0, -EOPNOTSUPP, or what hashlimit_table() does. */
 static int compile_match(struct image *image, const struct rule *rule, const struct match *match)
 {
 	switch (match->kind) {
@@ -234,6 +348,20 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 		return 0;
 	case MATCH_MAC:
 		compile_mac(image, &match->mac);
+		return 0;
+	case MATCH_LIMIT:
+		compile_limit(image, &match->limit);
+		return 0;
+	case MATCH_STATISTIC:
+		compile_statistic(image, &match->statistic);
+		return 0;
+	case MATCH_HASHLIMIT:
+		return compile_hashlimit(image, match->hashlimit);
+	case MATCH_TIME:
+		compile_time(image, &match->time);
+		return 0;
+	case MATCH_U32:
+		compile_u32(image, match->u32);
 		return 0;
 	case MATCH_IPRANGE:
 	case MATCH_COMMENT:
@@ -306,10 +434,24 @@ static int refuse_match(const struct ruleset_report *report, const struct rule *
 			   "match '%s' is not supported in this form", match_name(match->kind));
 }
 
-/* Options that are cut short make the kernel drop the packet (xt_tcpudp.c, xt_tcpmss.c). */
-static bool looks_at_options(const struct match *match)
+/*
+ * Those that do something, and so only for packets that the matches in front have let through: they
+ * take a token, or drop a packet whose options are cut short (xt_tcpudp.c, xt_tcpmss.c).
+ */
+static bool has_effect(const struct match *match)
 {
-	return match->kind == MATCH_TCPMSS || (match->kind == MATCH_TCP && match->tcp.option);
+	switch (match->kind) {
+	case MATCH_TCP:
+		return match->tcp.option;
+	case MATCH_STATISTIC:
+		return match->statistic.mode == XT_STATISTIC_MODE_NTH;
+	case MATCH_TCPMSS:
+	case MATCH_LIMIT:
+	case MATCH_HASHLIMIT:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* Those that the fields of a packet decide, before any operation. */
@@ -319,6 +461,8 @@ static bool is_field(const struct match *match)
 	case MATCH_MULTIPORT:
 		return match->multiport.of != MULTIPORT_EITHER;
 	case MATCH_TCP:
+	case MATCH_UDP:
+	case MATCH_SCTP:
 	case MATCH_IPRANGE:
 	case MATCH_CONNTRACK:
 	case MATCH_STATE:
@@ -328,20 +472,20 @@ static bool is_field(const struct match *match)
 	}
 }
 
-/* The kernel drops such a packet before it asks the matches behind: here they would be first. */
+/* What the fields decide comes first here; in the kernel it is what stands first. */
 static int check_order(const struct ruleset_report *report, const struct rule *rule)
 {
-	bool options = false;
+	const struct match *effect = NULL;
 
 	for (size_t i = 0; i < rule->match_count; i++) {
 		const struct match *match = &rule->matches[i];
 
-		if (options && is_field(match))
+		if (effect && is_field(match))
 			return rule_refuse(report, rule, match->column, -EOPNOTSUPP,
-					   "match '%s' is not supported behind one that looks at "
-					   "TCP options: put it first",
-					   match_name(match->kind));
-		options |= looks_at_options(match);
+					   "match '%s' is not supported behind '%s': put it first",
+					   match_name(match->kind), match_name(effect->kind));
+		if (has_effect(match))
+			effect = match;
 	}
 	return 0;
 }
@@ -365,7 +509,11 @@ static int compile_rule(struct image *image, const struct rule *rule,
 		const struct match *match = &rule->matches[i];
 
 		err = compile_match(image, rule, match);
-		if (err)
+		if (err == -EEXIST)
+			return rule_refuse(report, rule, match->column, -EOPNOTSUPP,
+					   "hashlimit '%s' has other values in a rule before",
+					   match->hashlimit->name);
+		if (err == -EOPNOTSUPP)
 			return refuse_match(report, rule, match, err);
 	}
 	return err ? err : compile_target(image, rule, report);
@@ -392,6 +540,15 @@ int operations_add(struct image *image, const struct rule *rule,
 	int err = make_room(image);
 
 	return err ? err : compile_rule(image, rule, report);
+}
+
+struct filter_tally operations_tally(const struct filter_op *op)
+{
+	struct filter_tally tally = { .count = op->c };
+
+	if (op->kind == FILTER_OP_LIMIT)
+		tally = (struct filter_tally){ .credit = op->b * LIMIT_SCALE_NS * op->c };
+	return tally;
 }
 
 uint64_t operations_used(const struct image *image)

@@ -12,6 +12,9 @@
 int operations_add(struct image *image, const struct rule *rule,
 		   const struct ruleset_report *report);
 
+/* What the tally of a limit or a statistic is at first. */
+struct filter_tally operations_tally(const struct filter_op *op);
+
 /* Which kinds of operations (enum filter_op_kind) the image has: bit N is kind N. */
 uint64_t operations_used(const struct image *image);
 

@@ -36,6 +36,15 @@ LOCAL = {4: ["10.0.1.1", "10.0.2.1", "10.0.1.255"], 6: ["fd00:1::1", "fd00:2::1"
 OTHER_MAC = "02:00:00:00:09:09"
 MASKS = {4: ["32", "31", "24", "16", "8", "255.0.255.255"], 6: ["128", "127", "64", "48", "16"]}
 
+# Headers, as far as they are the same whatever has come before; 8, 10 and 11 are changed on the way.
+U32 = {4: ["6&0xff=6,17", "8>>24=1:63", "5&0xff=0x3f:0x40", "7>>8&0xff=0x28", "8&0xffff=0:0x7fff",
+           "10>>16=0:0x5fff", "11=0:0x60000000", "9>>16&0xff=0:0x80", "0>>22&0x3c@0>>16=1:11",
+           "0>>22&0x3c@0&0xffff=5 && 6&0xff=17", "2>>16=40:90 && 16=0:0xffffffff && 6&0xff=6",
+           "200=0", "0>>22&0x3c@12>>26&0x3c@0=0", "12&0xff=2,66 && 19&0xff=1:9", "0&0xff@0=0", "65535=1", "0=0:0xffffffff"],
+       6: ["4&0xff=1:63", "7>>24=1:63", "5&0xffff=0:0x4000", "6>>24=6,17", "4=0:0x00201140",
+           "40>>16=1:11", "40&0xffff=5 && 6>>24=17", "4>>16=20:60 && 3&0xff=0", "200=0",
+           "36=0:0xffffffff", "4>>16@40=0", "0=0x60000000:0x6fffffff && 8>>16=0xfd00"]}
+
 # Hosts whose answers would come through the router as well, or not (their ICMP has a limit).
 SILENT = """table inet silent {
 	chain input { type filter hook input priority 0; policy drop; }
@@ -45,6 +54,31 @@ SILENT = """table inet silent {
 # Neighbour discovery and multicast listeners speak whenever they like.
 NOISE = {4: [], 6: ["-A INPUT -s fe80::/10 -j ACCEPT", "-A INPUT -s ::/128 -j ACCEPT",
                     "-A OUTPUT -d ff00::/8 -j ACCEPT", "-A OUTPUT -d fe80::/10 -j ACCEPT"]}
+
+
+def times():
+    """Around now, and beside it, by hours: nobody is to see the hands move."""
+    now = time.time()
+    if (now + 300) % 86400 < 600:
+        raise Skip("it is about midnight (UTC)")
+
+    def clock(hours):
+        return time.strftime("%H:%M", time.gmtime(now + hours * 3600))
+
+    def date(days):
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now + days * 86400))
+
+    today, tomorrow = (time.strftime("%a", time.gmtime(now + days * 86400)) for days in (0, 1))
+    day, other = time.gmtime(now).tm_mday, time.gmtime(now + 86400).tm_mday
+    return [["--timestart", clock(-1), "--timestop", clock(1)],
+            ["--timestart", clock(2), "--timestop", clock(3)],
+            ["--timestart", clock(1), "--timestop", clock(-1)],
+            ["--timestart", clock(2), "--timestop", clock(1), "--contiguous"],
+            ["--timestart", clock(2), "--timestop", clock(1), "--contiguous", "--weekdays", today],
+            ["--datestart", date(-1)], ["--datestart", date(1)], ["--datestop", date(-1)],
+            ["--datestart", date(-1), "--datestop", date(1), "--weekdays", today],
+            ["--weekdays", tomorrow], ["--weekdays", f"{today},{tomorrow}", "--kerneltz"],
+            ["--monthdays", str(day)], ["--monthdays", str(other)]]
 
 
 class Ruleset:
@@ -163,6 +197,10 @@ class Ruleset:
         if self.chance(0.1):
             words += ["-m", "mark"] + self.negated(
                 ["--mark", self.random.choice(["0x0", "0x1", "0x2/0x2", "0xff"])])
+        if self.chance(0.1):
+            words += ["-m", "u32"] + self.negated(["--u32", f'"{self.random.choice(U32[self.version])}"'])
+        if self.chance(0.1):
+            words += ["-m", "time", *self.random.choice(times())]
         if self.version == 4 and self.chance(0.07):
             words += self.negated(["-f"])
         return words
@@ -378,11 +416,11 @@ COMMIT
 """
 
 
-def compare(router, number, version):
-    text = Ruleset(number, version, router.hook == "tc").text()
+def with_both(router, text, number, version):
+    """What comes out and the counters afterwards: of iptables, of bpfw."""
     iptables = iptables_variant(router.namespace, version)
     restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
-    expect(not restored.returncode, f"iptables refuses ruleset {number}: {restored.stderr}\n{text}")
+    expect(not restored.returncode, f"iptables refuses the rules: {restored.stderr}\n{text}")
     # What iptables-nft makes of ports looks into fragments that have no ports.
     which = number, version, "legacy" in iptables
     theirs = router.pass_frames(*which)
@@ -393,6 +431,12 @@ def compare(router, number, version):
     ours = router.pass_frames(*which)
     our_counters = router.bpfw("show", f"-{version}", "--counters").stdout
     router.bpfw("unload")
+    return theirs, their_counters, ours, our_counters
+
+
+def compare(router, number, version):
+    text = Ruleset(number, version, router.hook == "tc").text()
+    theirs, their_counters, ours, our_counters = with_both(router, text, number, version)
     seen, wanted = without_noise(our_counters, version), without_noise(their_counters, version)
     expect(seen == wanted, f"ruleset {number}, IPv{version}: counters differ\n"
                            f"{first_differences(seen, wanted)}\n{text}")
@@ -407,6 +451,89 @@ def judges_as_iptables(context, hook, version, batch):
     router = Router(context, hook)
     for number in range(batch, RULESETS, BATCHES):
         compare(router, number, version)
+
+
+def counting_rules(version):
+    """Rules that keep something from packet to packet, and do nothing else: what they have counted
+    does not depend on the order in which packets come from both sides. At an hour each, nothing is
+    added to a bucket meanwhile."""
+    matches = [f"-m limit --limit 1/hour --limit-burst {burst}" for burst in (1, 3, 20)]
+    matches += [f"-m statistic --mode nth{invert} --every {every} --packet {packet}"
+                for invert, every, packet in (("", 1, 0), ("", 2, 1), ("", 3, 0), ("", 7, 6),
+                                              (" !", 5, 2))]
+    matches += ["-m statistic --mode random --probability 0",
+                "-m statistic --mode random --probability 1"]
+    bits = [8, 24] if version == 4 else [16, 64]
+    modes = ["", "--hashlimit-mode srcip", "--hashlimit-mode dstip,dstport",
+             "--hashlimit-mode srcip,dstip,srcport,dstport",
+             f"--hashlimit-mode srcip --hashlimit-srcmask {bits[0]}",
+             f"--hashlimit-mode dstip,srcport --hashlimit-dstmask {bits[1]}"]
+    for number, mode in enumerate(modes):
+        for above, burst in (("upto", 1 + number), ("above", 3)):
+            matches.append(f"-m hashlimit --hashlimit-{above} 1/hour --hashlimit-burst {burst} {mode} "
+                           f"--hashlimit-name {above}{number} --hashlimit-htable-expire 900000")
+    matches.append("-m hashlimit --hashlimit-upto 10/sec --hashlimit-burst 5 --hashlimit-mode srcip "
+                   "--hashlimit-name rate --hashlimit-rate-match --hashlimit-rate-interval 3600")
+    lines = [f"-A {chain} -p {protocol} {match}" for match in matches
+             for chain, protocol in (("FORWARD", "udp"), ("INPUT", "tcp"))
+             if chain == "FORWARD" or "hashlimit" not in match]
+    # Two rules, one table
+    shared = ("-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 4 --hashlimit-mode dstip "
+              "--hashlimit-name shared --hashlimit-htable-expire 900000")
+    lines += [f"-A FORWARD -p udp {shared}", f"-A FORWARD -p udp {shared} -s {NEAR[version][0]}"]
+    return "\n".join([NO_RULES.partition("COMMIT")[0].rstrip(), *lines, "COMMIT", ""])
+
+
+@test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
+def keeps_count_as_iptables(context, hook, version):
+    router = Router(context, hook)
+    text = counting_rules(version)
+    _, wanted, _, seen = with_both(router, text, 0, version)
+
+    def packets(counters):
+        """Which ones of different lengths were counted depends on the order."""
+        return [re.sub(r"^\[(\d+):\d+\]", r"[\1]", line)
+                for line in counters.splitlines() if line.startswith("[")]
+
+    seen, wanted = packets(seen), packets(wanted)
+    expect(seen == wanted, f"counters differ\n{first_differences(seen, wanted, 20)}")
+    expect(sum(not line.startswith("[0]") for line in seen) > len(seen) / 2,
+           "most rules have counted nothing")
+
+
+BYTES = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A FORWARD -p udp -m hashlimit --hashlimit-upto {rate}b/s --hashlimit-burst {burst}b \
+--hashlimit-mode srcip --hashlimit-name bytes
+-A FORWARD -p udp -m statistic --mode random --probability 0.25
+-A FORWARD -p udp -m limit --limit 20/second --limit-burst 10
+COMMIT
+""".replace("\\\n", "")
+
+
+@test(*FILTER_HOOKS)
+def counts_bytes_chance_and_time(context, hook):
+    """What iptables counts itself differs from run to run: there are bounds."""
+    router = Router(context, hook)
+    rate, burst, sent = 1600, 8000, 400
+    router.load(BYTES.format(rate=rate, burst=burst))
+    began = time.monotonic()
+    for _ in range(sent):
+        router.near.send(datagram(80))
+    equal(len(router.far.drain(0.5)), sent, "packets that arrived")
+    passed = time.monotonic() - began
+    lines = [line for line in router.bpfw("show", "--counters").stdout.splitlines() if "udp" in line]
+    by_bytes, by_chance, by_time = (int(re.match(r"\[(\d+)", line)[1]) for line in lines)
+    context.note(f"{passed:.1f} s: {by_bytes}, {by_chance}, {by_time} of {sent} packets")
+    # A packet costs (length / 16 + 1) / (rate / 16 + 1) of a second; there is one, and the bursts.
+    each = (28 // 16 + 1) / (rate // 16 + 1)
+    least = int(1 / each) * (1 + burst // rate)
+    expect(min(sent, least) <= by_bytes <= least + 6 + passed / each + burst // rate,
+           f"{by_bytes} packets within the bytes, not about {least}")
+    expect(sent * 0.1 < by_chance < sent * 0.4, f"{by_chance} of {sent} packets by chance")
+    expect(10 <= by_time <= 11 + 20 * passed, f"{by_time} packets in {passed:.1f} s")
 
 
 ACCEPT_WEB = """*filter
@@ -456,7 +583,8 @@ def what_is_wrong_changes_nothing(context, hook):
     for wrong, said in (
             (text.replace("--dport 80", "--dport 80000"), ":5:"),
             (text.replace("-j ACCEPT", "-j NOWHERE"), "NOWHERE"),
-            (text.replace("-m udp --dport 80", "-m u32 --u32 \"0=0\""), "u32"),
+            (text.replace("-m udp --dport 80", "-m connlimit --connlimit-above 3"), "connlimit"),
+            (text.replace("-p udp", "-p udp -m limit"), "behind 'limit'"),
             (text.replace("-j ACCEPT", "-j NFQUEUE"), "NFQUEUE")):
         done = router.bpfw("load", "-", "--iface", "lan0", stdin=wrong, check=False)
         equal(done.returncode, 1, "exit status")
