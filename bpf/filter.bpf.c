@@ -8,6 +8,7 @@
 #include "filter_link.h"
 #include "filter_options.h"
 #include "filter_route.h"
+#include "filter_sets.h"
 #include "filter_step.h"
 
 #define STEPS 32     /* of one program; then it calls itself */
@@ -28,6 +29,15 @@ static __always_inline __be16 network_type(struct frame *frame, __u32 *l3)
 	return eth ? eth->h_proto : 0;
 }
 
+/* What comes in meets the block list first; where there is none, its slot is empty. */
+static __always_inline void enter_family(const struct frame *frame, enum filter_stage family,
+					 bool outgoing)
+{
+	if (!outgoing)
+		call_stage(frame, FILTER_STAGE_BLOCKS + family);
+	call_stage(frame, family);
+}
+
 static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgoing)
 {
 	struct filter_walk *walk = own_walk();
@@ -44,9 +54,9 @@ static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgo
 	walk->outgoing = outgoing;
 	walk->rounds = 0;
 	if (type == bpf_htons(ETH_P_IP))
-		call_stage(frame, FILTER_STAGE_IPV4);
+		enter_family(frame, FILTER_STAGE_IPV4, outgoing);
 	else if (type == bpf_htons(ETH_P_IPV6))
-		call_stage(frame, FILTER_STAGE_IPV6);
+		enter_family(frame, FILTER_STAGE_IPV6, outgoing);
 	else
 		return frame_pass(frame);
 	return frame_drop(frame);
@@ -128,6 +138,9 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	walk->depth = 0;
 	walk->logged = 0;
 	walk->met = 0;
+	walk->asked = 0;
+	walk->asks = 0;
+	walk->changed = 0;
 	walk->in = 0;
 	walk->out = 0;
 	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);
@@ -168,6 +181,9 @@ static __always_inline int judge(struct frame *frame)
 		verdict = begin(walk, frame);
 	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
 		verdict = step(walk, frame, i % HEAVY_TURN == HEAVY_TURN - 1);
+	if (uses_sets() && (verdict == STEP_ASK || verdict == STEP_CHANGE) &&
+	    walk->rounds + 2 <= ROUNDS)
+		call_sets(walk, frame, verdict);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
 		call_self(frame);
 	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);

@@ -143,6 +143,8 @@ enum filter_op_kind {
 	FILTER_OP_RANDOM,      /* a in 2^31 packets */
 	FILTER_OP_U32,         /* what is there, and number a: c (enum filter_u32); holds always */
 	FILTER_OP_U32_VALUE,   /* what has come of that is from a to b */
+	FILTER_OP_SET,         /* question a holds */
+	FILTER_OP_SET_CHANGE,  /* no match: add to set a or take out of it; b, c: filter_question */
 	FILTER_OP_HEAVY,       /* from here on: not in every turn of the loop */
 	FILTER_OP_U32_WORD =
 		FILTER_OP_HEAVY, /* the word at a, from where c says; not beyond the end */
@@ -166,6 +168,23 @@ enum filter_u32 {
 #define FILTER_TIME_WEEK_DAYS 17   /* bit 17 + N: day N, Monday is 1 */
 #define FILTER_TIME_LOCAL (1U << 25)
 #define FILTER_TIME_CONTIGUOUS (1U << 26) /* beyond midnight it is still the day before */
+
+/*
+ * What a rule wants to know of a set, or to have done. Dimensions are those that the rule names;
+ * a set that has more is not asked.
+ */
+struct filter_question {
+	__u32 set;     /* its number */
+	__u32 asks;    /* FILTER_SET_*, dimensions from FILTER_SET_DIMENSIONS on */
+	__s32 timeout; /* seconds of an addition, -1: the set's own */
+};
+
+#define FILTER_SET_SOURCE(dimension) (1U << (dimension)) /* else the destination */
+#define FILTER_SET_DELETE 0x100
+#define FILTER_SET_EXIST 0x200
+#define FILTER_SET_DIMENSIONS 16
+
+#define FILTER_QUESTIONS 4 /* that are answered at once, but for the first one of a packet */
 
 #define FILTER_OP_NEGATED 0x01
 #define FILTER_OP_NEEDS_L4 0x02      /* holds for no packet without a transport header */
@@ -241,7 +260,11 @@ enum filter_stage {
 	FILTER_FAMILIES,
 	/* Sees packets go out that have been judged where they came in. */
 	FILTER_STAGE_LEARN = FILTER_FAMILIES,
-	FILTER_STAGE_JUDGES,
+	FILTER_STAGE_SETS, /* looks sets up for the judges (sets.bpf.c): IPv4, IPv6 */
+	FILTER_STAGE_CHANGES = FILTER_STAGE_SETS + FILTER_FAMILIES, /* changes sets */
+	FILTER_STAGE_BLOCKS =
+		FILTER_STAGE_CHANGES + FILTER_FAMILIES, /* the block list, before all */
+	FILTER_STAGE_JUDGES = FILTER_STAGE_BLOCKS + FILTER_FAMILIES,
 	FILTER_STAGES = FILTER_STAGE_JUDGES + 4,
 };
 
@@ -393,7 +416,16 @@ struct filter_walk {
 	__u32 rule;      /* that one */
 	__u32 depth;     /* of `callers` */
 	__u64 word;      /* candidates */
-	__u64 summary;   /* of the rows, together */
+
+	/* Sets: what the programs that have to do with them are asked, and the answers. */
+	__u32 asker;       /* the stage to go back to */
+	__u32 asked_first; /* number of the first question */
+	__u32 asked;       /* that many have answers */
+	__u32 changed;     /* the operation that has been done, and 1; 0: none */
+	__u32 asks;        /* of this packet so far */
+	struct filter_question question[FILTER_QUESTIONS];
+	__u8 answer[FILTER_QUESTIONS];
+	__u64 summary; /* of the rows, together */
 	__u32 row[FILTER_FIELDS];
 	struct filter_caller {
 		__u32 chain;

@@ -95,6 +95,7 @@ DEFINE_ARRAY(source_ports, __u32);
 DEFINE_ARRAY(destination_ports, __u32);
 DEFINE_ARRAY(protocols, __u32);
 DEFINE_ARRAY(states, __u32);
+DEFINE_ARRAY(questions, struct filter_question); /* of operations FILTER_OP_SET */
 
 /* Of rules that keep something from packet to packet. Locks cannot be mapped. */
 struct {

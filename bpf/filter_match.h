@@ -67,8 +67,11 @@ static __always_inline bool operation_matches(struct filter_walk *walk, const st
 		return true;
 	case FILTER_OP_U32_VALUE:
 		return within(walk->u32_value, op->a, op->b);
+	case FILTER_OP_SET:
+		return uses_operation(FILTER_OP_SET) &&
+		       walk->answer[(op->a - walk->asked_first) & (FILTER_QUESTIONS - 1)];
 	default:
-		return false;
+		return op->kind == FILTER_OP_SET_CHANGE; /* it is done */
 	}
 }
 

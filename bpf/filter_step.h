@@ -13,6 +13,8 @@
 
 /* What a step has come to: a verdict (enum filter_verdict), or: */
 #define STEP_ON (-1)
+#define STEP_ASK (-2)    /* a set has to be looked up before */
+#define STEP_CHANGE (-3) /* a set has to be changed before */
 
 static __always_inline void count(const struct filter_walk *walk, __u32 counter)
 {
@@ -146,6 +148,18 @@ static __always_inline bool take_candidate(struct filter_walk *walk)
 	return true;
 }
 
+/* What an operation needs from another program, or STEP_ON. */
+static __always_inline int need(const struct filter_walk *walk, const struct filter_op *op)
+{
+	if (uses_operation(FILTER_OP_SET) && op->kind == FILTER_OP_SET &&
+	    op->a - walk->asked_first >= walk->asked)
+		return STEP_ASK;
+	if (uses_operation(FILTER_OP_SET_CHANGE) && op->kind == FILTER_OP_SET_CHANGE &&
+	    walk->changed != walk->operation + 1)
+		return STEP_CHANGE;
+	return STEP_ON;
+}
+
 static __always_inline int take_match(struct filter_walk *walk, const struct frame *frame,
 				      const struct filter_op *op, bool heavy)
 {
@@ -170,6 +184,7 @@ static __always_inline int take_match(struct filter_walk *walk, const struct fra
 static __always_inline int step(struct filter_walk *walk, const struct frame *frame, bool heavy)
 {
 	const struct filter_op *op;
+	int needs;
 
 	if (walk->operation == FILTER_NO_OPERATION) {
 		if (!walk->word && !next_word(walk))
@@ -184,7 +199,8 @@ static __always_inline int step(struct filter_walk *walk, const struct frame *fr
 		return FILTER_DROP;
 	if (op->kind < FILTER_OP_MATCHES)
 		return take_target(walk, frame, op);
-	return take_match(walk, frame, op, heavy);
+	needs = need(walk, op);
+	return needs == STEP_ON ? take_match(walk, frame, op, heavy) : needs;
 }
 
 #endif /* BPFW_FILTER_STEP_H */

@@ -342,6 +342,12 @@ static __always_inline __u32 *set_port(__u32 set, const struct set_info *info, _
 	return cell ? &cell->word[number % 16] : NULL;
 }
 
+/* Ports of TCP and UDP only (ip_set_bitmap_port.c). */
+static __always_inline bool set_bitmap_takes(const struct set_query *query)
+{
+	return query->ported && (query->protocol == IPPROTO_TCP || query->protocol == IPPROTO_UDP);
+}
+
 /* ---- What rules use ---------------------------------------------------------------- */
 
 /*
@@ -358,7 +364,7 @@ static __always_inline bool set_match(__u32 set, struct set_query *query)
 	if (info->kind == SET_HASH_NET)
 		return set_match_net(set, query);
 	if (info->kind == SET_BITMAP_PORT) {
-		end = query->ported ? set_port(set, info, query->port) : NULL;
+		end = set_bitmap_takes(query) ? set_port(set, info, query->port) : NULL;
 		return end && *end && set_alive(*end, query);
 	}
 	if (info->family != query->family)
@@ -393,7 +399,7 @@ static __always_inline bool set_takes(const struct set_info *info, const struct 
 	case SET_HASH_IP_PORT:
 		return info->family == query->family && query->ported;
 	default:
-		return info->kind == SET_BITMAP_PORT && query->ported;
+		return info->kind == SET_BITMAP_PORT && set_bitmap_takes(query);
 	}
 }
 

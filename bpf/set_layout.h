@@ -34,10 +34,13 @@ enum set_kind {
 	SET_KINDS,
 };
 
+#define SET_HELD (SET_HELD4 | SET_HELD6)
+
 enum set_flags {
 	SET_WITH_TIMEOUT = 1 << 0, /* entries may end */
 	SET_WITH_COMMENT = 1 << 1,
-	SET_HELD = 1 << 2, /* a filter in force uses it */
+	SET_HELD4 = 1 << 2, /* the IPv4 rules in force use it */
+	SET_HELD6 = 1 << 3, /* the IPv6 rules in force use it */
 };
 
 struct set_info {

@@ -13,6 +13,7 @@
 #include "filter/inforce.h"
 #include "filter/listing.h"
 #include "filter/ruleset.h"
+#include "filter/set_use.h"
 #include "filter/stage.h"
 #include "filter/why.h"
 #include "log.h"
@@ -187,8 +188,8 @@ static size_t list_interfaces(struct filter_interface *list, size_t max)
 	return count;
 }
 
-static int put_in_force(const struct ruleset *ruleset, const struct arguments *arguments,
-			const struct ruleset_report *report)
+static int compile_and_load(const struct ruleset *ruleset, const struct arguments *arguments,
+			    const struct ruleset_report *report)
 {
 	_cleanup_free_ struct filter_interface *interfaces =
 		calloc(INTERFACES_MAX, sizeof(*interfaces));
@@ -214,6 +215,21 @@ static int put_in_force(const struct ruleset *ruleset, const struct arguments *a
 	ruleset_print(ruleset, true, stream);
 	err = fclose(stream) ? -ENOMEM : stage_load(&image, text, size, &arguments->stage);
 	image_free(&image);
+	return err;
+}
+
+static int put_in_force(struct ruleset *ruleset, const struct arguments *arguments,
+			const struct ruleset_report *report)
+{
+	struct arguments with_sets = *arguments;
+	struct set_use use;
+	int err = set_use_begin(&use, ruleset, arguments->check, report);
+
+	if (err)
+		return err;
+	with_sets.stage.sets = use.is_open ? &use.store : NULL;
+	err = compile_and_load(ruleset, &with_sets, report);
+	set_use_end(&use, !err && !arguments->check);
 	return err;
 }
 
@@ -394,9 +410,17 @@ static int flush(const struct arguments *arguments)
 
 static int unload(const struct arguments *arguments)
 {
+	struct set_store sets;
+	bool has_sets = !set_store_open(&sets, false);
 	int err = stage_unload();
 
 	(void)arguments;
+	if (has_sets && !err) {
+		set_hold(&sets, AF_INET, NULL, 0, true);
+		set_hold(&sets, AF_INET6, NULL, 0, true);
+	}
+	if (has_sets)
+		set_store_close(&sets);
 	if (err == -ENOENT)
 		log_error("no filter is in force in this network namespace");
 	else if (err)

@@ -597,6 +597,7 @@ void image_free(struct image *image)
 	free(image->destination_ports);
 	free(image->protocols);
 	free(image->states);
+	free(image->questions);
 	free(image->devices);
 	memset(image, 0, sizeof(*image));
 }

@@ -43,6 +43,8 @@ struct image {
 	struct address_ranges source, destination;
 	uint32_t *source_ports, *destination_ports, *protocols; /* NULL: nobody asks */
 	uint32_t *states;                                       /* FILTER_STATES, or NULL */
+	struct filter_question *questions;                      /* about sets */
+	uint32_t question_count, question_room;
 	struct device_rows *devices;
 	uint32_t device_count;
 };

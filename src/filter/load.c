@@ -64,6 +64,8 @@ static void list_tables(const struct image *image, const struct filter_bpf *skel
 		  image->destination_ports ? 1u << 16 : 0 },
 		{ skeleton->maps.protocols, image->protocols, sizeof(uint32_t),
 		  image->protocols ? 256 : 0 },
+		{ skeleton->maps.questions, image->questions, sizeof(*image->questions),
+		  image->question_count },
 		{ skeleton->maps.states, image->states, sizeof(uint32_t),
 		  image->states ? FILTER_STATES : 0 },
 	};

@@ -10,6 +10,7 @@
 
 #include "filter/hashlimit.h"
 #include "filter/operations.h"
+#include "filter/set.h"
 #include "filter/state.h"
 #include "util.h"
 
@@ -285,6 +286,71 @@ static void compile_u32(struct image *image, const struct match_u32 *u32)
 }
 
 /* Returns 0, -EOPNOTSUPP, or what hashlimit_table() does. */
+static uint32_t question_asks(const struct set_reference *reference)
+{
+	return (uint32_t)reference->dimensions << FILTER_SET_DIMENSIONS |
+	       (reference->sources & (FILTER_SET_SOURCE(0) | FILTER_SET_SOURCE(1)));
+}
+
+/* A question that rules ask again has one number, so that its answer serves for all of them. */
+static int number_question(struct image *image, const struct filter_question *wanted,
+			   uint32_t *number)
+{
+	struct filter_question *questions;
+	uint32_t room;
+
+	for (*number = 0; *number < image->question_count; ++*number)
+		if (image->questions[*number].set == wanted->set &&
+		    image->questions[*number].asks == wanted->asks)
+			return 0;
+	if (image->question_count == image->question_room) {
+		room = image->question_room ? image->question_room * 2 : 16;
+		questions = reallocarray(image->questions, room, sizeof(*questions));
+		if (!questions)
+			return -ENOMEM;
+		image->questions = questions;
+		image->question_room = room;
+	}
+	image->questions[image->question_count++] = *wanted;
+	return 0;
+}
+
+static int compile_set(struct image *image, const struct match_set *set)
+{
+	const struct filter_question question = { .set = set->set.number,
+						  .asks = question_asks(&set->set) };
+	uint32_t number;
+	int err = number_question(image, &question, &number);
+
+	if (!err)
+		add_operation(image,
+			      (struct filter_op){ .kind = FILTER_OP_SET,
+						  .flags = set->invert ? FILTER_OP_NEGATED : 0,
+						  .a = number });
+	return err;
+}
+
+/* --timeout as set_target_v3() takes it. */
+static void compile_change(struct image *image, const struct target_set *target,
+			   const struct set_reference *set, bool del)
+{
+	struct filter_op op = { .kind = FILTER_OP_SET_CHANGE,
+				.a = set->number,
+				.b = question_asks(set),
+				.c = UINT32_MAX };
+
+	if (!set->name[0])
+		return;
+	if (del)
+		op.b |= FILTER_SET_DELETE;
+	else if (target->exist)
+		op.b |= FILTER_SET_EXIST;
+	if (!del && target->timeout_given)
+		op.c = target->timeout < SET_TIMEOUT_MAX ? target->timeout : SET_TIMEOUT_MAX;
+	add_operation(image, op);
+}
+
+/* Returns 0 or -EOPNOTSUPP. */
 static int compile_match(struct image *image, const struct rule *rule, const struct match *match)
 {
 	switch (match->kind) {
@@ -363,6 +429,8 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 	case MATCH_U32:
 		compile_u32(image, match->u32);
 		return 0;
+	case MATCH_SET:
+		return compile_set(image, &match->set);
 	case MATCH_IPRANGE:
 	case MATCH_COMMENT:
 	case MATCH_STATE:
@@ -404,13 +472,17 @@ static int compile_target(struct image *image, const struct rule *rule,
 		[TARGET_DROP] = FILTER_OP_DROP,     [TARGET_RETURN] = FILTER_OP_RETURN,
 		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
 		[TARGET_LOG] = FILTER_OP_LOG,       [TARGET_NFLOG] = FILTER_OP_LOG,
-		[TARGET_MARK] = FILTER_OP_SET_MARK,
+		[TARGET_MARK] = FILTER_OP_SET_MARK, [TARGET_SET] = FILTER_OP_CONTINUE,
 	};
 	struct filter_op op = { 0 };
 
 	if (rule->target.kind > TARGET_GOTO && !kinds[rule->target.kind])
 		return rule_refuse(report, rule, rule->target.column, -EOPNOTSUPP,
 				   "target '%s' is not supported", target_name(rule->target.kind));
+	if (rule->target.kind == TARGET_SET) {
+		compile_change(image, rule->target.set, &rule->target.set->add, false);
+		compile_change(image, rule->target.set, &rule->target.set->del, true);
+	}
 	op.kind = kinds[rule->target.kind];
 	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
 		op.a = rule->target.chain;

@@ -175,14 +175,19 @@ static void remove_one(int pins, const char *name, void *context)
 		unlinkat(pins, name, AT_REMOVEDIR);
 }
 
-void pins_remove_all(int pins)
+void pins_remove_all_of(const char *purpose, int pins)
 {
 	_cleanup_close_ int bpffs = instance_open_bpffs(false);
 	char name[64];
 
-	directory_name(name, OURS);
+	directory_name(name, purpose);
 	pins_for_each(pins, remove_one, NULL);
 	if (bpffs >= 0)
 		unlinkat(bpffs, name, AT_REMOVEDIR);
 	close(pins);
+}
+
+void pins_remove_all(int pins)
+{
+	pins_remove_all_of(OURS, pins);
 }

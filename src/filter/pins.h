@@ -45,5 +45,6 @@ void pins_for_each(int pins, void (*each)(int pins, const char *name, void *cont
 
 /* Remove the directory, with all that is in it. The descriptor is closed. */
 void pins_remove_all(int pins);
+void pins_remove_all_of(const char *purpose, int pins);
 
 #endif /* BPFW_FILTER_PINS_H */

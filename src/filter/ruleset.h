@@ -269,6 +269,7 @@ struct set_reference {
 	char name[RULESET_SET_NAME]; /* empty: none */
 	uint8_t dimensions;
 	uint8_t sources; /* bit N: dimension N, counted from 0, is a source's */
+	uint32_t number; /* of the set; set_use_begin() finds it */
 };
 
 struct match_set {

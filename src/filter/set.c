@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "filter/set.h"
 #include "filter/set_parse.h"
 #include "filter/set_tree.h"
+#include "filter_layout.h"
 #include "log.h"
 #include "util.h"
 
@@ -75,9 +77,9 @@ static int create_map(enum set_slots slot, uint32_t entries)
 	return fd < 0 ? -errno : fd;
 }
 
-static int create_slots(enum set_slots slot)
+static int create_slots(int slot)
 {
-	_cleanup_close_ int inner = create_map(slot, 1);
+	_cleanup_close_ int inner = create_map((enum set_slots)slot, 1);
 	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = (uint32_t)inner);
 	int fd;
 
@@ -88,26 +90,34 @@ static int create_slots(enum set_slots slot)
 	return fd < 0 ? -errno : fd;
 }
 
-static int create_info(void)
+static int create_counts(int unused)
+{
+	int fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "block_counts", 4,
+				sizeof(struct filter_counter), SET_FIRST, NULL);
+
+	(void)unused;
+	return fd < 0 ? -errno : fd;
+}
+
+static int create_info(int unused)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
 	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "set_info", 4, sizeof(struct set_info), SET_MAX,
 				&options);
 
+	(void)unused;
 	return fd < 0 ? -errno : fd;
 }
 
-/* The pinned map, or a new one that is pinned now. */
-static int open_pin(int directory, const char *name, int slot, bool create)
+/* The pinned map, or one that `create` makes now (NULL: none is made). */
+static int open_pin(int directory, const char *name, int (*create)(int slot), int slot)
 {
 	_cleanup_close_ int fd = pins_get(directory, name);
 	int err;
 
-	if (fd >= 0)
-		return take_fd(&fd);
 	if (fd != -ENOENT || !create)
-		return fd;
-	fd = slot < 0 ? create_info() : create_slots((enum set_slots)slot);
+		return take_fd(&fd);
+	fd = create(slot);
 	if (fd < 0)
 		return fd;
 	err = pins_put(directory, name, fd);
@@ -119,11 +129,16 @@ static int open_maps(struct set_store *store, bool create)
 	void *info;
 
 	for (int i = 0; i < SET_SLOTS; i++) {
-		store->slots_fd[i] = open_pin(store->directory, slot_kinds[i].name, i, create);
+		store->slots_fd[i] = open_pin(store->directory, slot_kinds[i].name,
+					      create ? create_slots : NULL, i);
 		if (store->slots_fd[i] < 0)
 			return store->slots_fd[i];
 	}
-	store->info_fd = open_pin(store->directory, "set_info", -1, create);
+	store->counts_fd =
+		open_pin(store->directory, "block_counts", create ? create_counts : NULL, 0);
+	if (store->counts_fd < 0)
+		return store->counts_fd;
+	store->info_fd = open_pin(store->directory, "set_info", create ? create_info : NULL, 0);
 	if (store->info_fd < 0)
 		return store->info_fd;
 	info = mmap(NULL, SET_MAX * sizeof(*store->info), PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -139,7 +154,9 @@ int set_store_open(struct set_store *store, bool create)
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	int err;
 
-	*store = (struct set_store){ .info_fd = -1, .slots_fd = { -1, -1, -1, -1 } };
+	*store = (struct set_store){ .info_fd = -1,
+				     .counts_fd = -1,
+				     .slots_fd = { -1, -1, -1, -1 } };
 	/* Before 5.11 maps are charged to it. */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	store->directory = pins_open_of(PURPOSE, create);
@@ -153,12 +170,30 @@ int set_store_open(struct set_store *store, bool create)
 	return err;
 }
 
+static bool is_empty(const struct set_store *store)
+{
+	for (uint32_t i = 0; i < SET_MAX; i++)
+		if (store->info[i].kind != SET_NONE)
+			return false;
+	return true;
+}
+
+static bool is_filter_loaded(void)
+{
+	_cleanup_close_ int pins = pins_open(false);
+
+	return pins >= 0;
+}
+
 void set_store_close(struct set_store *store)
 {
+	if (store->info && is_empty(store) && !is_filter_loaded())
+		pins_remove_all_of(PURPOSE, take_fd(&store->directory));
 	if (store->info)
 		munmap(store->info, SET_MAX * sizeof(*store->info));
 	store->info = NULL;
 	cleanup_close(&store->info_fd);
+	cleanup_close(&store->counts_fd);
 	for (size_t i = 0; i < SET_SLOTS; i++)
 		cleanup_close(&store->slots_fd[i]);
 	cleanup_close(&store->directory); /* ends the lock */
@@ -990,18 +1025,27 @@ int set_create(struct set_store *store, const struct set_info *wanted)
 	return err ? err : number;
 }
 
-int set_block_list(struct set_store *store, uint8_t family)
+struct set_info set_block_info(uint8_t family)
 {
-	const int number = family == AF_INET ? SET_BLOCK4 : SET_BLOCK6;
 	struct set_info block = {
 		.kind = SET_HASH_NET,
 		.family = family,
 		.flags = SET_WITH_TIMEOUT | SET_WITH_COMMENT,
 		.maxelem = BLOCK_MAXELEM,
+		.hashsize = 1024,
 	};
+
+	snprintf(block.name, sizeof(block.name), "%s",
+		 block_names[family == AF_INET ? SET_BLOCK4 : SET_BLOCK6]);
+	return block;
+}
+
+int set_block_list(struct set_store *store, uint8_t family)
+{
+	const int number = family == AF_INET ? SET_BLOCK4 : SET_BLOCK6;
+	const struct set_info block = set_block_info(family);
 	int err = 0;
 
-	snprintf(block.name, sizeof(block.name), "%s", block_names[number]);
 	if (store->info[number].kind == SET_NONE)
 		err = create_at(store, (uint32_t)number, &block);
 	return err ? err : number;
@@ -1040,18 +1084,36 @@ int set_destroy(struct set_store *store, uint32_t number)
 	return 0;
 }
 
-void set_hold(struct set_store *store, const uint32_t *numbers, size_t count)
+void set_hold(struct set_store *store, uint8_t family, const uint32_t *numbers, size_t count,
+	      bool only)
 {
-	for (uint32_t i = 0; i < SET_MAX; i++) {
-		bool held = false;
+	const uint8_t flag = family == AF_INET6 ? SET_HELD6 : SET_HELD4;
 
-		for (size_t k = 0; k < count; k++)
-			held = held || numbers[k] == i;
-		if (held)
-			store->info[i].flags |= SET_HELD;
-		else
-			store->info[i].flags &= (__u8)~SET_HELD;
+	for (uint32_t i = 0; i < SET_MAX && only; i++)
+		store->info[i].flags &= (__u8)~flag;
+	for (size_t i = 0; i < count; i++)
+		store->info[numbers[i]].flags |= flag;
+}
+
+int set_blocked(const struct set_store *store, uint8_t family, uint64_t *packets, uint64_t *bytes)
+{
+	const uint32_t number = family == AF_INET6 ? SET_BLOCK6 : SET_BLOCK4;
+	_cleanup_free_ struct filter_counter *each = NULL;
+	int cpus = libbpf_num_possible_cpus();
+
+	if (cpus < 0)
+		return cpus;
+	each = calloc((size_t)cpus, sizeof(*each));
+	if (!each)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(store->counts_fd, &number, each))
+		return -errno;
+	*packets = *bytes = 0;
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		*packets += each[cpu].packets;
+		*bytes += each[cpu].bytes;
 	}
+	return 0;
 }
 
 /* ---- Entries --------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ struct set_store {
 	int directory; /* of the pins; the lock is on it */
 	int info_fd;
 	int slots_fd[SET_SLOTS];
+	int counts_fd;         /* of what the block lists have dropped */
 	struct set_info *info; /* SET_MAX of them, the map's own memory */
 };
 
@@ -55,6 +56,8 @@ struct set_entry {
  * -ENOENT (there is none), or another -errno, for which there is a message already.
  */
 int set_store_open(struct set_store *store, bool create);
+
+/* A store without sets goes, unless a filter is loaded, whose programs may have its maps. */
 void set_store_close(struct set_store *store);
 
 /* Number of the set with this name; -ENOENT. */
@@ -66,14 +69,24 @@ int set_find(const struct set_store *store, const char *name);
  */
 int set_create(struct set_store *store, const struct set_info *wanted);
 
+/* What the built-in block list of a family is. */
+struct set_info set_block_info(uint8_t family);
+
 /* The built-in block list of a family; made if it is not there. Its number or -errno. */
 int set_block_list(struct set_store *store, uint8_t family);
 
 /* -EBUSY if a filter in force uses it. */
 int set_destroy(struct set_store *store, uint32_t number);
 
-/* The sets that filters in force use, all of them: others can be destroyed. */
-void set_hold(struct set_store *store, const uint32_t *numbers, size_t count);
+/*
+ * The rules of a family that are in force, or about to be, use these sets, and no others if `only`
+ * says so. Sets that no rules use can be destroyed.
+ */
+void set_hold(struct set_store *store, uint8_t family, const uint32_t *numbers, size_t count,
+	      bool only);
+
+/* Packets and bytes that the block list of a family has dropped. 0 or -errno. */
+int set_blocked(const struct set_store *store, uint8_t family, uint64_t *packets, uint64_t *bytes);
 
 /*
  * Change one entry. 0, or -EEXIST (`exist` would give it the new timeout and comment), -ENOENT,

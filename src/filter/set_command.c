@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include "filter/set.h"
 #include "filter/set_command.h"
 #include "filter/set_parse.h"
+#include "filter/set_stage.h"
 
 #define FILE_MAX (512UL << 20) /* bytes; ten million lines are fewer */
 #define WORDS 64
@@ -221,7 +223,27 @@ static void print_json_entry(const struct set_info *info, const struct set_entry
 	putchar('}');
 }
 
-static void print_json_set(const struct set_info *info)
+/* What the list has dropped: a comment that `load` skips. */
+static void print_blocked(const struct set_store *store, const struct set_info *info)
+{
+	uint64_t packets, bytes;
+
+	if (!set_blocked(store, info->family, &packets, &bytes))
+		printf("# %s: %" PRIu64 " packets, %" PRIu64 " bytes blocked\n", info->name,
+		       packets, bytes);
+}
+
+static void print_json_blocked(const struct set_store *store, const struct set_info *info)
+{
+	uint64_t packets, bytes;
+
+	if (!set_blocked(store, info->family, &packets, &bytes))
+		printf(",\"blocked\":{\"packets\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", packets,
+		       bytes);
+}
+
+static void print_json_set(const struct set_store *store, const struct set_info *info,
+			   bool is_block_list)
 {
 	printf("{\"name\":");
 	print_string(info->name);
@@ -233,8 +255,11 @@ static void print_json_set(const struct set_info *info)
 		       info->family == AF_INET ? "inet" : "inet6", info->maxelem);
 	if (info->flags & SET_WITH_TIMEOUT)
 		printf(",\"timeout\":%u", info->timeout);
-	printf(",\"held\":%s,\"refused\":%llu,\"entries\":[",
-	       info->flags & SET_HELD ? "true" : "false", (unsigned long long)info->refused);
+	printf(",\"held\":%s,\"refused\":%llu", info->flags & SET_HELD ? "true" : "false",
+	       (unsigned long long)info->refused);
+	if (is_block_list)
+		print_json_blocked(store, info);
+	fputs(",\"entries\":[", stdout);
 }
 
 static int list_set(struct set_store *store, uint32_t number, const struct arguments *arguments,
@@ -249,8 +274,10 @@ static int list_set(struct set_store *store, uint32_t number, const struct argum
 		return say(info->name, "the list", err);
 	if (arguments->json) {
 		fputs(first ? "" : ",\n", stdout);
-		print_json_set(info);
+		print_json_set(store, info, number < SET_FIRST);
 	} else {
+		if (number < SET_FIRST)
+			print_blocked(store, info);
 		set_print_create(stdout, info);
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -397,22 +424,29 @@ static int test_action(struct set_store *store, uint32_t number, const struct se
 	return found ? STATUS_OK : STATUS_FAILED;
 }
 
-/* The words behind the name are an entry and its options. */
-static int act(struct set_store *store, uint32_t number, const struct arguments *arguments,
-	       int first, int count, entry_action action)
+/* An entry and its options, in words from `first` on. */
+static int read_entry(const struct set_info *info, const struct arguments *arguments, int first,
+		      struct set_entry *entry)
+{
+	const int count = arguments->words - first;
+	char error[SET_ERROR] = "";
+	int err = set_parse_entry(info, count, &arguments->word[first], entry, error);
+
+	if (err)
+		log_error("set %s: %s", info->name, err == -ENOMEM ? "out of memory" : error);
+	return err;
+}
+
+/* The entry's comment is freed. */
+static int act(struct set_store *store, uint32_t number, struct set_entry *entry,
+	       const struct arguments *arguments, entry_action action)
 {
 	const struct set_info *info = &store->info[number];
-	char error[SET_ERROR] = "", text[SET_ENTRY_TEXT];
-	struct set_entry entry;
-	int err = set_parse_entry(info, count, &arguments->word[first], &entry, error);
+	char text[SET_ENTRY_TEXT];
+	int err = action(store, number, entry, arguments);
 
-	if (err) {
-		log_error("set %s: %s", info->name, err == -ENOMEM ? "out of memory" : error);
-		return STATUS_FAILED;
-	}
-	err = action(store, number, &entry, arguments);
-	set_print_entry(info, &entry, text);
-	free(entry.comment);
+	set_print_entry(info, entry, text);
+	free(entry->comment);
 	return err < 0 ? say(info->name, text, err) : err;
 }
 
@@ -420,10 +454,11 @@ static int act_on_set(struct set_store *store, const struct arguments *arguments
 		      entry_action action)
 {
 	int number = need_set(store, arguments->word[0]);
+	struct set_entry entry;
 
-	return number < 0 ?
-		       STATUS_FAILED :
-		       act(store, (uint32_t)number, arguments, 1, arguments->words - 1, action);
+	if (number < 0 || read_entry(&store->info[number], arguments, 1, &entry))
+		return STATUS_FAILED;
+	return act(store, (uint32_t)number, &entry, arguments, action);
 }
 
 /* ---- bpfw set -------------------------------------------------------------------- */
@@ -476,16 +511,30 @@ static int test_entry(struct set_store *store, const struct arguments *arguments
 /* ---- bpfw block ------------------------------------------------------------------ */
 
 /* One prefix, of either family: a set entry with what --for and --comment say. */
+
+/* The list of a family, made and put in force if it was not there; an error has been told. */
+static int need_block_list(struct set_store *store, uint8_t family)
+{
+	int number = set_block_list(store, family);
+
+	if (number < 0) {
+		say("block", "the list", number);
+		return number;
+	}
+	return set_stage_block(store, family) ? -EIO : number;
+}
+
 static int act_on_block(struct set_store *store, const struct arguments *arguments, char *prefix,
 			entry_action action)
 {
-	int number = set_block_list(store, strchr(prefix, ':') ? AF_INET6 : AF_INET);
+	const uint8_t family = strchr(prefix, ':') ? AF_INET6 : AF_INET;
+	const struct set_info block = set_block_info(family);
 	struct arguments words = { .exist = arguments->exist };
 	char timeout[] = "timeout", comment[] = "comment", number_text[16];
+	struct set_entry entry;
 	uint32_t seconds;
+	int number;
 
-	if (number < 0)
-		return say("block", "the list", number);
 	words.word[words.words++] = prefix;
 	if (arguments->duration && read_duration(arguments->duration, &seconds)) {
 		snprintf(number_text, sizeof(number_text), "%u", seconds);
@@ -496,7 +545,14 @@ static int act_on_block(struct set_store *store, const struct arguments *argumen
 		words.word[words.words++] = comment;
 		words.word[words.words++] = (char *)(uintptr_t)arguments->comment;
 	}
-	return act(store, (uint32_t)number, &words, 0, words.words, action);
+	if (read_entry(&block, &words, 0, &entry))
+		return STATUS_FAILED;
+	number = need_block_list(store, family);
+	if (number < 0) {
+		free(entry.comment);
+		return STATUS_FAILED;
+	}
+	return act(store, (uint32_t)number, &entry, &words, action);
 }
 
 static int act_on_blocks(struct set_store *store, const struct arguments *arguments,
@@ -533,10 +589,10 @@ static int open_block_lists(struct set_store *store, struct set_info infos[2])
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
 
 	for (size_t i = 0; i < 2; i++) {
-		int number = set_block_list(store, families[i]);
+		int number = need_block_list(store, families[i]);
 
 		if (number < 0)
-			return say("block", "the list", number);
+			return STATUS_FAILED;
 		infos[i] = store->info[number];
 	}
 	return STATUS_OK;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "filter/compile.h"
+#include "filter/set.h"
 
 enum stage_hook {
 	STAGE_AS_BEFORE, /* where the interface is filtered so far, else TC */
@@ -26,6 +27,7 @@ struct stage_options {
 	const char *interfaces[STAGE_INTERFACES]; /* none: those that are filtered already */
 	uint32_t interface_count;
 	enum stage_hook hook;
+	const struct set_store *sets; /* NULL: there are none */
 	uint32_t replaces; /* only what has this generation (inforce.h); 0: whatever is there */
 };
 
