@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "util.h"
+#include "filter/names.h"
 #include "filter/set_parse.h"
 #include "filter/set_tree.h"
 
@@ -359,10 +360,10 @@ static const struct protocol_name {
 };
 
 /* The types that `ipset save` most likely gives by name. */
-static const struct icmp_name {
+static const struct set_icmp_name {
 	const char *name;
 	uint8_t protocol, type;
-} icmp_names[] = {
+} set_icmp_names[] = {
 	{ "echo-reply", IPPROTO_ICMP, 0 },       { "pong", IPPROTO_ICMP, 0 },
 	{ "echo-request", IPPROTO_ICMP, 8 },     { "ping", IPPROTO_ICMP, 8 },
 	{ "echo-request", IPPROTO_ICMPV6, 128 }, { "ping", IPPROTO_ICMPV6, 128 },
@@ -407,6 +408,19 @@ static int read_address(struct parser *p, const struct token *token, const struc
 	return 0;
 }
 
+/* ipset has those of /etc/protocols. 0: none. */
+static uint8_t find_protocol(const struct token *token)
+{
+	const struct slice text = { token->text, token->len };
+	const struct name *name;
+
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
+		if (is(token, protocols[i].name))
+			return protocols[i].number;
+	name = name_find(protocol_names, text, false);
+	return name ? (uint8_t)name->value : 0;
+}
+
 /* "80", "tcp:80", "icmp:8/0", "icmp:echo-request", "47:0" */
 static int read_port(struct parser *p, const struct token *token, struct set_entry *entry)
 {
@@ -422,22 +436,17 @@ static int read_port(struct parser *p, const struct token *token, struct set_ent
 		if (to_number(head.text, head.len, 255, &number)) {
 			entry->protocol = (uint8_t)number;
 		} else {
-			entry->protocol = 0;
-			for (size_t i = 0; i < ARRAY_SIZE(protocols); i++)
-				if (is(&head, protocols[i].name))
-					entry->protocol = protocols[i].number;
+			entry->protocol = find_protocol(&head);
 		}
 		if (!entry->protocol)
-			return fail(p, token,
-				    "a protocol is tcp, udp, udplite, sctp, icmp, "
-				    "icmpv6 or a number from 1 to 255");
+			return fail(p, token, "no protocol's name or number (1 to 255)");
 	}
 	slash = memchr(port.text, '/', port.len);
 	if (is_icmp(entry->protocol)) {
-		for (size_t i = 0; i < ARRAY_SIZE(icmp_names); i++) {
-			if (icmp_names[i].protocol == entry->protocol &&
-			    is(&port, icmp_names[i].name)) {
-				entry->port = (uint16_t)(icmp_names[i].type << 8);
+		for (size_t i = 0; i < ARRAY_SIZE(set_icmp_names); i++) {
+			if (set_icmp_names[i].protocol == entry->protocol &&
+			    is(&port, set_icmp_names[i].name)) {
+				entry->port = (uint16_t)(set_icmp_names[i].type << 8);
 				return 0;
 			}
 		}

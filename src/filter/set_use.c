@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "filter/compile.h"
 #include "filter/set_parse.h"
@@ -27,11 +28,17 @@ static int find(struct set_use *use, const struct rule *rule, struct set_referen
 		unsigned int column, const struct ruleset_report *report)
 {
 	int number = use->is_open ? set_find(&use->store, reference->name) : -ENOENT;
+	uint8_t family;
 
 	if (number < 0)
 		return rule_refuse(report, rule, column, number,
 				   "set '%s' does not exist: make it by 'bpfw set'",
 				   reference->name);
+	family = use->store.info[number].family; /* 0: ports only */
+	if (family && family != use->family)
+		return rule_refuse(report, rule, column, -EINVAL,
+				   "set '%s' is of the other family: it holds %s addresses",
+				   reference->name, family == AF_INET6 ? "IPv6" : "IPv4");
 	reference->number = (uint32_t)number;
 	return remember(use, reference->number);
 }

@@ -17,9 +17,10 @@ struct set_use {
 
 /*
  * Open the store, if there is one, find the sets that the rules name and tell the rules their
- * numbers; hold them besides those that are held. Returns 0 or -errno, reported: -ENOENT, -ENOTSUP (rules
- * cannot add to a set of this type). `look` is for a ruleset that will not be put in force: nothing
- * is held, and nothing opened if the rules name no set.
+ * numbers; hold them besides those that are held. Returns 0 or -errno, reported: -ENOENT, -EINVAL
+ * (of the other family), -EOPNOTSUPP (rules cannot change a set of this type). `look` is for a
+ * ruleset that will not be put in force: nothing is held, and nothing opened if the rules name no
+ * set.
  */
 int set_use_begin(struct set_use *use, struct ruleset *ruleset, bool look,
 		  const struct ruleset_report *report);
