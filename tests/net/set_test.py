@@ -21,7 +21,7 @@ from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
 
-RULESETS = max(filter_test.RULESETS // 2, 1)
+RULESETS = max(filter_test.RULESETS // 5, 1)
 BATCHES = 2
 MILLION = 1000000
 PROBES = 400  # packets that meet the million
@@ -73,7 +73,7 @@ class Sets:
         return found
 
     def ports(self):
-        icmp = "icmp:8/0" if self.version == 4 else "icmpv6:128/0"
+        icmp = "icmp:echo-request" if self.version == 4 else "ipv6-icmp:echo-request"
         named = [form.format(port) for form in PORTS for port in self.some(range(1, 23), 0.3)]
         return named + self.some([icmp, "esp:0"])
 
@@ -140,9 +140,12 @@ def need_ipset(router):
 def entries(text):
     """What the sets hold; the seconds that are left are nobody's to compare."""
     kept = [line for line in text.splitlines() if line.startswith("add ")]
-    for pattern, plain in ((r" timeout \d+", ""), (r",esp:", ",50:"), (r",dccp:", ",33:")):
+    for pattern, plain in ((r" timeout \d+", ""), (r",esp:", ",50:"), (r",dccp:", ",33:"),
+                           ("ipv6-icmp:", "icmpv6:"), ("icmp:echo-request", "icmp:8/0"),
+                           ("icmp:echo-reply", "icmp:0/0"), ("icmpv6:echo-request", "icmpv6:128/0"),
+                           ("icmpv6:echo-reply", "icmpv6:129/0")):
         kept = [re.sub(pattern, plain, line) for line in kept]
-    return sorted(kept)
+    return set(kept)
 
 
 def oracle(router, version, text, sets, which):
@@ -174,7 +177,9 @@ def compare(router, number, version):
     expect(seen == wanted, f"ruleset {number}, IPv{version}: counters differ\n"
                            f"{filter_test.first_differences(seen, wanted)}\n{sets}{text}")
     expect(ours == theirs, f"ruleset {number}, IPv{version}: other frames came out")
-    equal(our_entries, their_entries, f"ruleset {number}, IPv{version}: what the sets hold")
+    expect(our_entries == their_entries, f"ruleset {number}, IPv{version}: the sets hold only here "
+           f"{sorted(our_entries - their_entries)}, only there "
+           f"{sorted(their_entries - our_entries)}\n{text}")
 
 
 @test(*((hook, version, batch) for hook in FILTER_HOOKS for version in (4, 6)

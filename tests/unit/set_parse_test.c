@@ -37,7 +37,7 @@ static const struct golden goldens[] = {
 	  "add c 0.0.0.0/0\nadd c 10.0.0.0/8\n" },
 	{ "defaults are said",
 	  "create d hash:ip,port\nadd d 192.0.2.1,80\nadd d 192.0.2.1,udp:53\n"
-	  "add d 192.0.2.1,icmp:ping\nadd d 192.0.2.1,47:0\nadd d 192.0.2.1/32,sctp:65535",
+	  "add d 192.0.2.1,icmp:ping\nadd d 192.0.2.1,gre:0\nadd d 192.0.2.1/32,sctp:65535",
 	  "create d hash:ip,port family inet hashsize 1024 maxelem 65536\n"
 	  "add d 192.0.2.1,tcp:80\nadd d 192.0.2.1,udp:53\n"
 	  "add d 192.0.2.1,icmp:8/0\nadd d 192.0.2.1,47:0\nadd d 192.0.2.1,sctp:65535\n" },
@@ -164,9 +164,8 @@ static const struct wrong wrongs[] = {
 	  "sets:2:17: 'tcp:http': a port is a number from 0 to 65535" },
 	{ PORT "add a 192.0.2.1,tcp:80-90\n",
 	  "sets:2:17: 'tcp:80-90': a port is a number from 0 to 65535" },
-	{ PORT "add a 192.0.2.1,gre:0\n",
-	  "sets:2:17: 'gre:0': a protocol is tcp, udp, udplite, sctp, icmp, icmpv6 or a number "
-	  "from 1 to 255" },
+	{ PORT "add a 192.0.2.1,nosuch:0\n",
+	  "sets:2:17: 'nosuch:0': no protocol's name or number (1 to 255)" },
 	{ PORT "add a 192.0.2.1,47:1\n", "sets:2:17: '47:1': a protocol without ports has port 0" },
 	{ PORT "add a 192.0.2.1,icmp:8\n",
 	  "sets:2:17: 'icmp:8': an ICMP type is TYPE/CODE, in numbers" },
