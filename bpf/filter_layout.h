@@ -390,8 +390,10 @@ struct filter_walk {
 	__u8 has_ports;
 	__u16 source_port, destination_port;
 	__u8 icmp_type, icmp_code;
-	__u16 state;  /* enum filter_state, with bits */
-	__u16 parsed; /* enum parsed, if a program before the judge has done it */
+	__u16 state;        /* enum filter_state, with bits */
+	__u8 parsed;        /* enum parsed, if a program before the judge has done it */
+	__u8 first_of_many; /* a fragment, and the first */
+	__u32 fragment_id;  /* of any fragment, as it is in the packet */
 	__u8 has_mac;
 	__u8 packet_type;
 	__u16 mac_low; /* the Ethernet source's last two bytes; all as in memory */

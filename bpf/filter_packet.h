@@ -47,6 +47,7 @@ static __always_inline __u32 frame_len(const struct frame *frame)
 static __always_inline void *frame_bytes(struct frame *frame, __u64 offset, __u64 size)
 {
 	void *bytes;
+	int err;
 
 	if (offset > FRAME_HEADERS)
 		return NULL;
@@ -54,10 +55,12 @@ static __always_inline void *frame_bytes(struct frame *frame, __u64 offset, __u6
 	bytes = frame->data + offset;
 	if (bytes + size <= frame->data_end)
 		return bytes;
-	if (frame->is_xdp || frame->skb->len < offset + size ||
-	    bpf_skb_pull_data(frame->skb, (__u32)(offset + size)))
+	if (frame->is_xdp || frame->skb->len < offset + size)
 		return NULL;
-	frame_load(frame);
+	err = bpf_skb_pull_data(frame->skb, (__u32)(offset + size));
+	frame_load(frame); /* the pointers are void even if it fails */
+	if (err)
+		return NULL;
 	bytes = frame->data + offset;
 	return bytes + size <= frame->data_end ? bytes : NULL;
 }

@@ -80,6 +80,8 @@ static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct f
 	walk->l4 = walk->l3 + header_len;
 	offset = bpf_ntohs(ip->frag_off) & IP_OFFSET_MASK;
 	walk->fragment = offset != 0;
+	walk->first_of_many = !offset && (ip->frag_off & bpf_htons(IP_MF));
+	walk->fragment_id = ip->id;
 	walk->bad_tcp = offset == 1 && walk->protocol == IPPROTO_TCP;
 	if (!walk->fragment)
 		parse_transport(walk, frame);
@@ -98,6 +100,8 @@ static __always_inline bool skip_extensions(struct filter_walk *walk, struct fra
 			if (!header)
 				return false;
 			walk->fragment = (header[2] << 8 | (header[3] & 0xf8)) != 0;
+			walk->first_of_many = !walk->fragment && (header[3] & 1);
+			walk->fragment_id = *(const __u32 *)(header + 4);
 			walk->protocol = header[0];
 			walk->l4 += 8;
 			if (walk->fragment)
@@ -156,6 +160,7 @@ static __always_inline enum parsed parse_ipv6(struct filter_walk *walk, struct f
 static __always_inline enum parsed parse_packet(struct filter_walk *walk, struct frame *frame)
 {
 	walk->fragment = 0;
+	walk->first_of_many = 0;
 	walk->has_l4 = 0;
 	walk->has_ports = 0;
 	walk->bad_tcp = 0;

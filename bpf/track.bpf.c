@@ -10,6 +10,10 @@
  */
 #include "filter_parse.h"
 #include "track_conntrack.h"
+#include "track_fragment.h"
+#include "track_icmp.h"
+#include "track_other.h"
+#include "track_tcp.h"
 
 const volatile __u32 judge_stages[2] = {}; /* of the ruleset's judges: at TC, at XDP */
 
@@ -38,16 +42,6 @@ static __always_inline __u16 state_of_entry(unsigned long status, bool reply)
 
 /* ---- Packets that come in ------------------------------------------------------------ */
 
-static __always_inline __u16 state_without_entry(const struct filter_walk *walk)
-{
-	if (walk->protocol == IPPROTO_UDP)
-		return FILTER_STATE_NEW;
-	if (walk->protocol == IPPROTO_TCP &&
-	    (walk->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
-		return FILTER_STATE_NEW;
-	return FILTER_STATE_INVALID;
-}
-
 /*
  * Where NAT before routing (nf_nat_packet(), NF_NAT_MANIP_DST) will send the packet: to where
  * packets of the other direction come from. Rules are asked after it.
@@ -65,7 +59,7 @@ static __always_inline void translate_destination(struct filter_walk *walk,
 			walk->destination[2] = ct->tuplehash[0].tuple.src.u3.all[2];
 			walk->destination[3] = ct->tuplehash[0].tuple.src.u3.all[3];
 		}
-		asm volatile("" ::: "memory"); /* keep the branches apart: fixed offsets */
+		asm volatile("" ::: "memory"); /* branches stay apart: fixed offsets */
 	} else {
 		port = ct->tuplehash[1].tuple.src.u.all;
 		walk->destination[0] = ct->tuplehash[1].tuple.src.u3.all[0];
@@ -75,7 +69,22 @@ static __always_inline void translate_destination(struct filter_walk *walk,
 			walk->destination[3] = ct->tuplehash[1].tuple.src.u3.all[3];
 		}
 	}
-	walk->destination_port = bpf_ntohs(port);
+	if (walk->has_ports)
+		walk->destination_port = bpf_ntohs(port);
+}
+
+/* The same for an entry that is known by its address only. */
+static __always_inline void translate_other(struct filter_walk *walk, const struct other *other)
+{
+	const struct nf_conn___bpfw *ct = other->ct;
+	__be32 address[4] = {};
+
+	if (other->reply)
+		bpf_core_read(address, sizeof(address), &ct->tuplehash[0].tuple.src.u3);
+	else
+		bpf_core_read(address, sizeof(address), &ct->tuplehash[1].tuple.src.u3);
+	for (int i = 0; i < (is_ipv6 ? 4 : 1); i++)
+		walk->destination[i] = address[i];
 }
 
 static __always_inline void fill_ends(struct ends *ends, const struct filter_walk *walk)
@@ -84,27 +93,185 @@ static __always_inline void fill_ends(struct ends *ends, const struct filter_wal
 		ends->source[i] = walk->source[i];
 		ends->destination[i] = walk->destination[i];
 	}
-	ends->source_port = bpf_htons(walk->source_port);
-	ends->destination_port = bpf_htons(walk->destination_port);
+	if (walk->has_ports) {
+		ends->source_port = bpf_htons(walk->source_port);
+		ends->destination_port = bpf_htons(walk->destination_port);
+	}
 }
 
-static __always_inline void track_in(struct filter_walk *walk, struct frame *frame)
+static __always_inline void track_tcp(struct filter_walk *walk, struct frame *frame)
+{
+	enum tcp_verdict verdict;
+	struct nf_conn___bpfw *ct;
+	struct segment segment;
+	struct ends ends = {};
+	bool reply;
+
+	if (!walk->has_ports || !read_segment(&segment, walk, frame))
+		return;
+	fill_ends(&ends, walk);
+	ct = find_connection(frame, &ends, IPPROTO_TCP, &reply);
+	if (!ct) {
+		if (can_begin(&segment, frame))
+			walk->state = FILTER_STATE_NEW;
+		return;
+	}
+	verdict = judge_segment(ct, reply, &segment);
+	if (verdict == TCP_VALID) {
+		walk->state = state_of_entry(ct->status, reply);
+		translate_destination(walk, ct, reply);
+	} else if (verdict == TCP_REOPENS) {
+		walk->state = FILTER_STATE_NEW;
+	}
+	bpf_ct_release(ct);
+}
+
+/* udp_error(), but for the checksum. A first fragment is looked at when all are together. */
+static __always_inline bool is_valid_udp(const struct filter_walk *walk, struct frame *frame)
+{
+	const __u8 *header = frame_bytes(frame, walk->l4, UDP_HLEN);
+	__u32 length;
+
+	if (!header)
+		return false;
+	length = bpf_ntohs(*(const __be16 *)(header + 4));
+	return walk->first_of_many ||
+	       (length >= UDP_HLEN && length <= walk->length - (walk->l4 - walk->l3));
+}
+
+static __always_inline void track_udp(struct filter_walk *walk, struct frame *frame)
 {
 	struct nf_conn___bpfw *ct;
 	struct ends ends = {};
 	bool reply;
 
-	if (!walk->has_ports || (walk->protocol != IPPROTO_TCP && walk->protocol != IPPROTO_UDP))
+	if (!walk->has_ports || !is_valid_udp(walk, frame))
 		return;
 	fill_ends(&ends, walk);
-	ct = find_connection(frame, &ends, walk->protocol, &reply);
+	ct = find_connection(frame, &ends, IPPROTO_UDP, &reply);
 	if (!ct) {
-		walk->state = state_without_entry(walk);
+		walk->state = FILTER_STATE_NEW;
 		return;
 	}
 	walk->state = state_of_entry(ct->status, reply);
 	translate_destination(walk, ct, reply);
 	bpf_ct_release(ct);
+}
+
+/* A packet with this tuple, of a protocol of which only learnt entries are known. */
+static __always_inline bool track_known(struct filter_walk *walk, const struct frame *frame,
+					const struct other_tuple *tuple)
+{
+	struct other other;
+
+	if (!find_other(&other, frame, tuple))
+		return false;
+	walk->state = state_of_entry(other.status, other.reply);
+	translate_other(walk, &other);
+	return true;
+}
+
+static __always_inline __u16 related(unsigned long status, bool reply)
+{
+	return FILTER_STATE_RELATED | (reply ? FILTER_STATE_REPLY : 0) | status_bits(status);
+}
+
+static __always_inline void track_icmp_error(struct filter_walk *walk, struct frame *frame)
+{
+	struct other_tuple answer = {};
+	struct nf_conn___bpfw *ct;
+	struct other other;
+	bool reply;
+
+	if (!read_quoted(&answer, walk, frame) || !goes_where_answers_go(&answer, walk))
+		return;
+	if (answer.protocol == IPPROTO_TCP || answer.protocol == IPPROTO_UDP) {
+		ct = find_connection(frame, &answer.ends, answer.protocol, &reply);
+		if (!ct)
+			return;
+		walk->state = related(ct->status, reply);
+		translate_destination(walk, ct, reply);
+		bpf_ct_release(ct);
+		return;
+	}
+	if (!find_other(&other, frame, &answer))
+		return;
+	walk->state = related(other.status, other.reply);
+	translate_other(walk, &other);
+}
+
+static __always_inline void track_icmp(struct filter_walk *walk, struct frame *frame)
+{
+	struct other_tuple tuple = { .protocol = walk->protocol,
+				     .family = is_ipv6 ? AF_INET6 : AF_INET };
+	const __u8 *header = frame_bytes(frame, walk->l4, ICMP_HLEN);
+
+	if (!header)
+		return;
+	if (is_untracked_icmp(header[0])) {
+		walk->state = FILTER_STATE_UNTRACKED;
+		return;
+	}
+	if (is_icmp_error(header[0])) {
+		track_icmp_error(walk, frame);
+		return;
+	}
+	if (inverse_type(header[0]) > 0xff)
+		return;
+	fill_ends(&tuple.ends, walk);
+	tuple.ends.source_port = *(const __be16 *)(header + 4);
+	tuple.ends.destination_port = type_and_code(header[0], header[1]);
+	if (!track_known(walk, frame, &tuple) && is_question(walk->icmp_type))
+		walk->state = FILTER_STATE_NEW;
+}
+
+/*
+ * Protocols that conntrack has no more of than the addresses begin with any packet. Those whose
+ * states are not known here (SCTP, DCCP) stay INVALID, and so does GRE's version 1 (PPTP).
+ */
+static __always_inline void track_generic(struct filter_walk *walk, struct frame *frame)
+{
+	struct other_tuple tuple = { .protocol = walk->protocol,
+				     .family = is_ipv6 ? AF_INET6 : AF_INET };
+
+	if (walk->protocol == IPPROTO_SCTP || walk->protocol == IPPROTO_DCCP)
+		return;
+	if (walk->protocol == IPPROTO_GRE) {
+		const __u8 *header = frame_bytes(frame, walk->l4, 4);
+
+		if (!header || (header[1] & 7))
+			return;
+	}
+	fill_ends(&tuple.ends, walk);
+	if (!track_known(walk, frame, &tuple))
+		walk->state = FILTER_STATE_NEW;
+}
+
+static __always_inline void track_whole(struct filter_walk *walk, struct frame *frame)
+{
+	if (walk->protocol == IPPROTO_TCP)
+		track_tcp(walk, frame);
+	else if (walk->protocol == IPPROTO_UDP)
+		track_udp(walk, frame);
+	else if (is_icmp(walk->protocol))
+		track_icmp(walk, frame);
+	else
+		track_generic(walk, frame);
+}
+
+static __always_inline void track_in(struct filter_walk *walk, struct frame *frame)
+{
+	struct fragment_key key = {};
+
+	if (walk->fragment || walk->first_of_many)
+		fill_fragment_key(&key, walk); /* before the addresses are translated */
+	if (walk->fragment) {
+		recall_fragment(&key, walk);
+		return;
+	}
+	track_whole(walk, frame);
+	if (walk->first_of_many && walk->state != FILTER_STATE_INVALID)
+		remember_fragment(&key, walk);
 }
 
 /* ---- Packets that go out --------------------------------------------------------------- */
@@ -154,6 +321,20 @@ static __always_inline void translate_source(struct filter_walk *walk,
 		walk->source_port = bpf_ntohs(source.port);
 }
 
+/*
+ * No entry: conntrack has called it invalid, or has not seen it, as what comes from a packet socket.
+ * A packet that would have begun a connection is of the second kind.
+ */
+static __always_inline __u16 state_of_unseen(const struct filter_walk *walk)
+{
+	bool begins = walk->has_l4 && (walk->protocol == IPPROTO_UDP ||
+				       (walk->protocol == IPPROTO_TCP &&
+					tcp_kind(walk->tcp_flags) == TCP_KIND_SYN) ||
+				       (is_icmp(walk->protocol) && is_question(walk->icmp_type)));
+
+	return begins ? FILTER_STATE_NEW : FILTER_STATE_INVALID;
+}
+
 static __always_inline void track_out(struct filter_walk *walk, struct frame *frame)
 {
 	const struct sk_buff___bpfw *skb = (const void *)frame->skb;
@@ -166,9 +347,10 @@ static __always_inline void track_out(struct filter_walk *walk, struct frame *fr
 	ct = (const void *)(nfct & ~CT_INFO_MASK);
 	if (!ct) {
 		walk->state = info == CT_INFO_UNTRACKED ? FILTER_STATE_UNTRACKED :
-							  state_without_entry(walk);
+							  state_of_unseen(walk);
 		return;
 	}
+	learn(ct, is_ipv6 ? AF_INET6 : AF_INET);
 	bpf_core_read(&status, sizeof(status), &ct->status);
 	walk->state = state_of_info(info, status);
 	translate_source(walk, ct, info >= CT_INFO_ESTABLISHED_REPLY);
@@ -210,6 +392,21 @@ int track_tc(struct __sk_buff *ctx)
 	struct frame frame = { .skb = ctx };
 
 	return track(&frame);
+}
+
+/* A packet that goes out, and has been judged where it came in. */
+SEC("tc")
+int learn_tc(struct __sk_buff *ctx)
+{
+	const struct sk_buff___bpfw *skb = (const void *)ctx;
+	unsigned long nfct = 0;
+	const void *ct;
+
+	bpf_core_read(&nfct, sizeof(nfct), &skb->_nfct);
+	ct = (const void *)(nfct & ~CT_INFO_MASK);
+	if (ct)
+		learn(ct, ctx->protocol == bpf_htons(ETH_P_IPV6) ? AF_INET6 : AF_INET);
+	return TC_NEXT;
 }
 
 char LICENSE[] SEC("license") = "GPL";

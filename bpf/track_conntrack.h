@@ -12,6 +12,28 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct nf_tcp_net___bpfw {
+	__u8 tcp_loose;
+	__u8 tcp_be_liberal;
+	__u8 tcp_ignore_invalid_rst;
+};
+
+struct nf_ip_net___bpfw {
+	struct nf_tcp_net___bpfw tcp;
+};
+
+struct netns_ct___bpfw {
+	struct nf_ip_net___bpfw nf_ct_proto;
+};
+
+struct net___bpfw {
+	struct netns_ct___bpfw ct;
+};
+
+struct possible_net___bpfw {
+	struct net___bpfw *net;
+};
+
 struct nf_conntrack_man___bpfw {
 	struct {
 		__be32 all[4];
@@ -21,21 +43,81 @@ struct nf_conntrack_man___bpfw {
 	} u;
 };
 
+struct nf_conntrack_dst___bpfw {
+	struct {
+		__be32 all[4];
+	} u3;
+	struct {
+		__be16 all;
+	} u;
+	__u8 protonum;
+};
+
 struct nf_conntrack_tuple___bpfw {
 	struct nf_conntrack_man___bpfw src;
+	struct nf_conntrack_dst___bpfw dst;
 };
 
 struct nf_conntrack_tuple_hash___bpfw {
 	struct nf_conntrack_tuple___bpfw tuple;
 };
 
+/* What has been seen of one direction; host byte order. */
+struct ip_ct_tcp_state___bpfw {
+	__u32 td_end;
+	__u32 td_maxend;
+	__u32 td_maxwin;
+	__u32 td_maxack;
+	__u8 td_scale;
+	__u8 flags;
+};
+
+struct ip_ct_tcp___bpfw {
+	struct ip_ct_tcp_state___bpfw seen[2];
+	__u8 state;
+	__u8 last_dir;
+	__u8 last_index;
+	__u32 last_ack;
+	__u32 last_end;
+	__u8 last_flags;
+};
+
+struct refcount___bpfw {
+	struct {
+		int counter;
+	} refs;
+};
+
+struct nf_conntrack___bpfw {
+	struct refcount___bpfw use;
+};
+
 struct nf_conn___bpfw {
+	struct nf_conntrack___bpfw ct_general;
+	__u32 timeout; /* when it expires, in jiffies */
 	struct nf_conntrack_tuple_hash___bpfw tuplehash[2];
 	unsigned long status;
+	struct possible_net___bpfw ct_net;
+	struct {
+		struct ip_ct_tcp___bpfw tcp;
+	} proto;
+};
+
+struct net_device___bpfw {
+	struct possible_net___bpfw nd_net;
 };
 
 struct sk_buff___bpfw {
 	unsigned long _nfct;
+	struct net_device___bpfw *dev;
+};
+
+struct xdp_rxq_info___bpfw {
+	struct net_device___bpfw *dev;
+};
+
+struct xdp_buff___bpfw {
+	struct xdp_rxq_info___bpfw *rxq;
 };
 
 #pragma clang attribute pop
@@ -46,8 +128,12 @@ struct sk_buff___bpfw {
  */
 #define CT_EXPECTED (1UL << 0)
 #define CT_SEEN_REPLY (1UL << 1)
+#define CT_ASSURED (1UL << 2)
+#define CT_CONFIRMED (1UL << 3)
 #define CT_SRC_NAT (1UL << 4)
 #define CT_DST_NAT (1UL << 5)
+#define CT_SEQ_ADJUST (1UL << 6)
+#define CT_DYING (1UL << 9)
 
 #define CT_INFO_MASK 7UL
 
@@ -76,6 +162,40 @@ extern struct nf_conn___bpfw *bpf_skb_ct_lookup(struct __sk_buff *ctx, struct bp
 						__u32 tuple__sz, struct ct_options *options,
 						__u32 options__sz) __ksym;
 extern void bpf_ct_release(struct nf_conn___bpfw *ct) __ksym;
+
+/*
+ * The namespace that the packet came in by. The contexts of programs are these records, although
+ * programs do not see them so.
+ */
+static __always_inline const struct net___bpfw *own_net(const struct frame *frame)
+{
+	const struct net_device___bpfw *dev = NULL;
+	const struct net___bpfw *net = NULL;
+
+	if (frame->is_xdp) {
+		const struct xdp_buff___bpfw *xdp = (const void *)frame->xdp;
+		const struct xdp_rxq_info___bpfw *rxq = NULL;
+
+		bpf_core_read(&rxq, sizeof(rxq), &xdp->rxq);
+		bpf_core_read(&dev, sizeof(dev), &rxq->dev);
+	} else {
+		const struct sk_buff___bpfw *skb = (const void *)frame->skb;
+
+		bpf_core_read(&dev, sizeof(dev), &skb->dev);
+	}
+	bpf_core_read(&net, sizeof(net), &dev->nd_net.net);
+	return net;
+}
+
+/* net.netfilter.nf_conntrack_tcp_loose: are connections picked up that have begun before? */
+static __always_inline bool is_loose(const struct frame *frame)
+{
+	const struct net___bpfw *net = own_net(frame);
+	__u8 loose = 0;
+
+	bpf_core_read(&loose, sizeof(loose), &net->ct.nf_ct_proto.tcp.tcp_loose);
+	return loose;
+}
 
 /* Addresses and ports, network byte order. */
 struct ends {

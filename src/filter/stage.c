@@ -196,7 +196,7 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 	err = err ? err : ruleset_load(skeleton, image);
 	err = err ? err : keep_text(skeleton, text, text_size);
 	err = err ? err : pin_maps(skeleton, pins);
-	err = err ? err : track_load(track, skeleton);
+	err = err ? err : track_load(track, skeleton, pins);
 	err = err ? err : fill_sets(skeleton, options->sets, image);
 	if (err) {
 		log_error("cannot load the filter: %s", strerror(-err));

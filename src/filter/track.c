@@ -3,10 +3,14 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "filter/inforce.h"
+#include "filter/pins.h"
 #include "filter/track.h"
 #include "log.h"
 #include "util.h"
@@ -105,18 +109,75 @@ static int bind_text(const struct track_bpf *track, const struct filter_bpf *fil
 	return err ? err : bpf_prog_bind_map(bpf_program__fd(track->progs.track_tc), text, NULL);
 }
 
-int track_load(struct track *track, const struct filter_bpf *filter)
+#define LEARNT_MAPS 2
+
+static void list_learnt(const struct track_bpf *track, struct bpf_map *maps[LEARNT_MAPS])
+{
+	maps[0] = track->maps.others;
+	maps[1] = track->maps.fragments;
+}
+
+static int find_learnt(const struct track_bpf *track, int pins)
+{
+	struct bpf_map *maps[LEARNT_MAPS];
+	int err = 0;
+
+	list_learnt(track, maps);
+	for (size_t i = 0; i < LEARNT_MAPS && !err; i++) {
+		_cleanup_close_ int fd = pins_get(pins, bpf_map__name(maps[i]));
+
+		if (fd >= 0)
+			err = bpf_map__reuse_fd(maps[i], fd);
+		else if (fd != -ENOENT)
+			err = fd;
+	}
+	return err;
+}
+
+static int pin_learnt(const struct track_bpf *track, int pins)
+{
+	struct bpf_map *maps[LEARNT_MAPS];
+	int err = 0;
+
+	list_learnt(track, maps);
+	for (size_t i = 0; i < LEARNT_MAPS && !err; i++) {
+		err = pins_put(pins, bpf_map__name(maps[i]), bpf_map__fd(maps[i]));
+		err = err == -EEXIST ? 0 : err;
+	}
+	return err;
+}
+
+/* Nobody but the kernel's own rules makes it track, namespace by namespace. */
+static void warn_of_silence(void)
+{
+	_cleanup_close_ int fd =
+		open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10))
+		return;
+	log_warn("rules ask for the state of connections, and conntrack has none in this network "
+		 "namespace: unless a rule of the kernel makes it track (NAT, nft 'ct state', "
+		 "iptables -m conntrack), no packet is ever ESTABLISHED");
+}
+
+int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 {
 	int err;
 
 	if (!track->skeleton)
 		return 0;
 	err = share_maps(track->skeleton, filter);
+	err = err ? err : find_learnt(track->skeleton, pins);
 	if (err)
 		return err;
 	err = track_bpf__load(track->skeleton);
-	if (err)
+	if (err) {
 		say_why(err);
+		return err;
+	}
+	warn_of_silence();
+	err = pin_learnt(track->skeleton, pins);
 	return err ? err : bind_text(track->skeleton, filter);
 }
 
@@ -153,15 +214,42 @@ static int swap_one(const struct bpf_map *stages, uint32_t family_stage, uint32_
 	return err;
 }
 
+static bool has_judges(const struct bpf_map *stages)
+{
+	for (uint32_t stage = FILTER_STAGE_JUDGES; stage < FILTER_STAGES; stage++) {
+		uint32_t id;
+
+		if (!bpf_map_lookup_elem(bpf_map__fd(stages), &stage, &id))
+			return true;
+	}
+	return false;
+}
+
+/* Learning is of use as long as a ruleset of either family asks about states. */
+static void forget_learner(const struct bpf_map *stages)
+{
+	const uint32_t stage = FILTER_STAGE_LEARN;
+
+	if (!has_judges(stages))
+		bpf_map_delete_elem(bpf_map__fd(stages), &stage);
+}
+
 int track_swap(const struct track *track, const struct filter_bpf *filter)
 {
 	const struct track_bpf *ours = track->skeleton;
-	int err = swap_one(filter->maps.stages_xdp, track->family_stage, track->judge_xdp,
-			   filter->progs.filter_xdp, ours ? ours->progs.track_xdp : NULL);
+	int err = 0;
 
-	return err ? err :
-		     swap_one(filter->maps.stages_tc, track->family_stage, track->judge_tc,
-			      filter->progs.filter_tc, ours ? ours->progs.track_tc : NULL);
+	if (ours)
+		err = set_stage(filter->maps.stages_tc, FILTER_STAGE_LEARN, ours->progs.learn_tc);
+	err = err ? err :
+		    swap_one(filter->maps.stages_xdp, track->family_stage, track->judge_xdp,
+			     filter->progs.filter_xdp, ours ? ours->progs.track_xdp : NULL);
+
+	err = err ? err :
+		    swap_one(filter->maps.stages_tc, track->family_stage, track->judge_tc,
+			     filter->progs.filter_tc, ours ? ours->progs.track_tc : NULL);
+	forget_learner(filter->maps.stages_tc);
+	return err;
 }
 
 void track_close(struct track *track)

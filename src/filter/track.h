@@ -19,12 +19,15 @@ struct track {
 
 /*
  * Before `filter` is loaded, but with the maps it keeps: choose the judges' slots and tell the
- * filter. Returns 0 or -errno, logged where this kernel cannot tell states.
+ * filter. Returns 0 or -errno.
  */
 int track_open(struct track *track, struct filter_bpf *filter, const struct image *image);
 
-/* After `filter` is loaded. Returns 0 or -errno. */
-int track_load(struct track *track, const struct filter_bpf *filter);
+/*
+ * After `filter` is loaded. What is learnt about connections is kept in `pins`, for the ruleset to
+ * come. Returns 0 or -errno; why this kernel cannot tell states is logged.
+ */
+int track_load(struct track *track, const struct filter_bpf *filter, int pins);
 
 /*
  * Put the ruleset in force: its judges, then what calls them. Returns 0 or -errno, with the old

@@ -41,8 +41,12 @@ class _Case:
 
 
 def test(*parameters):
-    """Register a test; with parameters once for each of them (a tuple is several arguments)."""
+    """Register a test; with parameters once for each of them (a tuple is several arguments).
+
+    A file that another one imports lends its helpers, not its tests."""
     def register(function):
+        if function.__module__ != "__main__":
+            return function
         name = function.__name__.replace("_", " ")
         for parameter in parameters or ((),):
             arguments = parameter if isinstance(parameter, tuple) else (parameter,)
