@@ -12,17 +12,24 @@ BPFW_TEST_SEED chooses the dialogues, BPFW_TEST_STEPS how long they are.
 
 import os
 import random
+import select
 import socket
 import struct
+import threading
+import time
 
 from filter_test import (FAR, NEAR, NO_RULES, NOISE, Router, first_differences, iptables_variant,
                          without_noise)
-from netlab import Skip, expect, main, test
+from netlab import Skip, equal, expect, main, test
 from netlab import frames
 from netlab import lab as topology
+from netlab.bpfw import binary, environment
+from netlab.lab import run
+from nobtf_test import KERNEL_BTF, without_btf
 
 SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
 STEPS = int(os.environ.get("BPFW_TEST_STEPS", "80"))
+SWAPS = 30
 HOOKS = ("tc", "xdp")
 MARKER = 4242  # the port of what is sent behind a frame, to know that it has been dealt with
 LAN0 = {4: topology.LAN0[4], 6: topology.LAN0[6]}
@@ -455,6 +462,184 @@ def tells_states_as_iptables(context, hook, version, nat):
     router.namespace.ip(f"route add {VIRTUAL[version]} via {FAR[version][0]}")
     for number, name in enumerate(RULESETS):
         compare(router, name, number, version, nat)
+
+
+def tracked(context, hook, version=4):
+    """A router whose conntrack is at work, and what is on its wires."""
+    router = Router(context, hook)
+    needs_kfuncs(router)
+    router.namespace.run("nft", "-f", "-", stdin=TRACK)
+    return router, Wire(router, version, "plain", True)
+
+
+BY_STATE = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A FORWARD -p udp -m udp --dport {marker} -j ACCEPT
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -p udp -m udp --dport 7 -m conntrack --ctstate NEW -j ACCEPT
+COMMIT
+"""
+
+BY_PORT = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A FORWARD -p udp -m udp --dport {marker} -j ACCEPT
+-A FORWARD -p udp -m multiport --ports 7 -j ACCEPT
+COMMIT
+"""
+
+
+def by_state():
+    return BY_STATE.format(marker=MARKER)
+
+
+def datagram(wire, side, sport, dport, payload=b"hallo"):
+    ends = NEAR[wire.version][0], FAR[wire.version][0]
+    src, dst = ends if side == "near" else ends[::-1]
+    return wire.frame(side, src, dst, socket.IPPROTO_UDP,
+                      frames.udp(src, dst, sport, dport, payload))
+
+
+@test(*HOOKS)
+def no_packet_between_two_rulesets(context, hook):
+    """Rules that ask about states and rules that do not, in turn: what both accept arrives, what
+    both drop does not."""
+    router, wire = tracked(context, hook)
+    texts = by_state(), BY_PORT.format(marker=MARKER), by_state()
+    router.load(texts[0])
+    wire.send("near", datagram(wire, "near", 5000, 7))
+    wire.send("far", datagram(wire, "far", 7, 5000))
+    sent, swaps, deadline = 0, 0, time.monotonic() + 8
+    while time.monotonic() < deadline and swaps < SWAPS:
+        swap = threading.Thread(target=router.load, args=(texts[swaps % 3],))
+        swaps += 1
+        swap.start()
+        while swap.is_alive():
+            wire.ports["far"].send(datagram(wire, "far", 7, 5000))
+            wire.ports["far"].send(datagram(wire, "far", 9, 5000))
+            sent += 1
+        swap.join()
+    got = [packet[20:22] for packet in wire.send("near", None)["near"]]
+    context.note(f"{swaps} swaps, {sent} packets of each kind, {len(got)} arrived")
+    expect(sent >= swaps, "no packets were sent meanwhile")
+    equal(got.count(bytes([0, 7])), sent, "packets that both rulesets accept")
+    equal(len(got), sent, "packets that arrived")
+
+
+@test(*((hook, version) for hook in HOOKS for version in (4, 6)))
+def fragments_have_the_state_of_the_first(context, hook, version):
+    router, wire = tracked(context, hook, version)
+    text = by_state()
+    router.load(text, version)
+
+    def parts(ident, sport, dport):
+        """The fragments of a datagram from the near side."""
+        whole = datagram(wire, "near", sport, dport, bytes(2000))[14:]
+        header, data = (whole[:20], whole[20:]) if version == 4 else (whole[:40], whole[40:])
+        made = []
+        for offset in (0, 1024):
+            piece, more = data[offset:offset + 1024], offset == 0
+            if version == 4:
+                made.append(frames.ipv4(*addresses(), socket.IPPROTO_UDP, piece, ident=ident,
+                                        frag=offset // 8 | (0x2000 if more else 0)))
+            else:
+                extension = struct.pack("!BBHL", socket.IPPROTO_UDP, 0, offset | more, ident)
+                made.append(frames.ipv6(*addresses(), socket.IPPROTO_FRAGMENT, extension + piece))
+        expect(len(header) in (20, 40), "the header of a datagram")
+        return [frames.ethernet(*wire.macs["near"], packet) for packet in made]
+
+    def addresses():
+        return NEAR[version][0], FAR[version][0]
+
+    def arrived(*pieces):
+        for piece in pieces:
+            wire.ports["near"].send(piece)
+        return sum(len(packet) for packet in wire.send("near", None)["far"])
+
+    whole = 2008 + 2 * (20 if version == 4 else 48)
+    equal(arrived(*parts(1, 5000, 9)), 0, "bytes of a datagram that no rule accepts")
+    equal(arrived(parts(2, 5000, 7)[1]), 0, "bytes of a fragment that came alone")
+    # The first of a connection's datagrams is accepted by its port, which the rest has not.
+    equal(arrived(*parts(3, 5000, 7)), 0, "bytes of a new connection's fragments")
+    wire.send("near", datagram(wire, "near", 5000, 7))
+    wire.send("far", datagram(wire, "far", 7, 5000))
+    equal(arrived(*parts(4, 5000, 7)), whole, "bytes of an established connection's fragments")
+    equal(arrived(*parts(5, 5000, 9)), 0, "bytes of another datagram that no rule accepts")
+
+
+@test(*((hook, version) for hook in HOOKS for version in (4, 6)))
+def connections_of_its_own(context, hook, version):
+    """What the router asks for is answered; nobody else gets in."""
+    router, wire = tracked(context, hook, version)
+    router.load(by_state(), version)
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with router.namespace.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.bind((WAN0[version], 0))
+        asking.settimeout(5)
+        port = asking.getsockname()[1]
+        answer = wire.frame("far", FAR[version][0], WAN0[version], socket.IPPROTO_UDP, frames.udp(
+            FAR[version][0], WAN0[version], 53, port, b"answer"))
+        wire.send("far", answer)
+        expect(not select.select([asking], [], [], 0)[0], "an answer got in before the question")
+        asking.sendto(b"question", (FAR[version][0], 53))
+        wire.send("far", None)
+        wire.send("far", answer)
+        equal(asking.recv(100), b"answer", "what the router was answered")
+    kinds = ICMP[version], ECHO[version]
+    with router.namespace.socket(family, socket.SOCK_RAW, kinds[0]) as asking:
+        asking.bind((WAN0[version], 0))
+        question = icmp(version, WAN0[version], FAR[version][0], kinds[1], 0,
+                        struct.pack("!HH", 77, 1))
+
+        def answered():
+            data = icmp(version, FAR[version][0], WAN0[version], ECHO_REPLY[version], 0,
+                        struct.pack("!HH", 77, 1))
+            wire.send("far", wire.frame("far", FAR[version][0], WAN0[version], kinds[0], data))
+            return met(router.bpfw("show", f"-{version}", "--counters").stdout.splitlines(),
+                       "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT")
+        equal(answered(), 1, "accepted packets before the echo request")
+        asking.sendto(question, (FAR[version][0], 0))
+        wire.send("far", None)
+        equal(answered(), 2, "accepted packets after it")
+        router.namespace.run("conntrack", "-D", "-f", f"ipv{version}", "-p",
+                             "icmp" if version == 4 else "icmpv6", check=False)
+        equal(answered(), 2, "accepted packets after conntrack has forgotten it")
+
+
+@test("tc")
+def refuses_by_name(context, hook):
+    router, _ = tracked(context, hook)
+    router.load(by_state())
+    rules = router.bpfw("show").stdout
+    for option, said in (("--ctexpire 1:20", "--ctexpire"), ("--ctorigsrc 10.0.0.0/8", "--ctorigsrc"),
+                         ("--ctstatus ASSURED", "ASSURED"), ("--ctproto 6", "--ctproto")):
+        text = rules.replace("--ctstate ESTABLISHED", option)
+        done = router.bpfw("load", "-", stdin=text, check=False)
+        equal(done.returncode, 1, f"exit status with {option}")
+        expect(":5:" in done.stderr and said in done.stderr, f"not by name: {done.stderr}")
+    if os.path.exists(KERNEL_BTF):
+        done = run([*without_btf(router.namespace), binary(), "filter", "load", "-"], stdin=rules,
+                   check=False, env=environment())
+        equal(done.returncode, 1, "exit status without the kernel's BTF")
+        expect("a kernel with BTF" in done.stderr, f"not by name: {done.stderr}")
+    equal(router.bpfw("show").stdout, rules, "rules in force afterwards")
+
+
+@test("tc")
+def says_that_nothing_is_tracked(context, hook):
+    router = Router(context, hook)
+    needs_kfuncs(router)
+    router.namespace.run("conntrack", "-F", check=False)
+    silent = router.load(by_state()).stderr
+    expect("never" in silent or "no packet is ever" in silent, f"no warning: {silent}")
+    router.namespace.run("nft", "-f", "-", stdin=TRACK)
+    wire = Wire(router, 4, "plain", True)
+    wire.send("near", None)
+    expect("conntrack" not in router.load(by_state()).stderr, "a warning although packets are tracked")
 
 
 if __name__ == "__main__":
