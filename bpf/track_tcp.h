@@ -125,27 +125,53 @@ struct side {
 	__u8 scale, flags;
 };
 
-#define READ_SIDE(side, ct, direction)                                                  \
-	do {                                                                            \
-		(side)->end = (ct)->proto.tcp.seen[direction].td_end;                   \
-		(side)->maxend = (ct)->proto.tcp.seen[direction].td_maxend;             \
-		(side)->maxwin = (ct)->proto.tcp.seen[direction].td_maxwin;             \
-		(side)->maxack = (ct)->proto.tcp.seen[direction].td_maxack;             \
-		(side)->scale = (ct)->proto.tcp.seen[direction].td_scale;               \
-		(side)->flags = (ct)->proto.tcp.seen[direction].flags;                  \
-		asm volatile("" ::: "memory"); /* branches stay apart: fixed offsets */ \
+/* struct ip_ct_tcp of an entry, host byte order; sides as they are to the segment in hand */
+struct tracked_tcp {
+	struct side sender, receiver;
+	__u32 last_ack, last_end;
+	__u8 state, last_dir, last_index, last_flags;
+};
+
+/*
+ * The record is in a union, into which verifiers before Linux 6.3 or so let nobody look: it is
+ * copied, and its fields are taken from where CO-RE says that they are.
+ */
+#define TCP_COPY_MAX 96
+
+#define COPIED(copy, type, field) \
+	(*(const type *)((copy) + bpf_core_field_offset(struct ip_ct_tcp___bpfw, field)))
+
+#define READ_SIDE(side, copy, direction)                                         \
+	do {                                                                     \
+		(side)->end = COPIED(copy, __u32, seen[direction].td_end);       \
+		(side)->maxend = COPIED(copy, __u32, seen[direction].td_maxend); \
+		(side)->maxwin = COPIED(copy, __u32, seen[direction].td_maxwin); \
+		(side)->maxack = COPIED(copy, __u32, seen[direction].td_maxack); \
+		(side)->scale = COPIED(copy, __u8, seen[direction].td_scale);    \
+		(side)->flags = COPIED(copy, __u8, seen[direction].flags);       \
 	} while (0)
 
-static __always_inline void read_sides(struct side *sender, struct side *receiver,
-				       const struct nf_conn___bpfw *ct, bool reply)
+static __always_inline void read_tracked(struct tracked_tcp *tracked,
+					 const struct nf_conn___bpfw *ct, bool reply)
 {
+	char copy[TCP_COPY_MAX] __attribute__((aligned(8))) = {};
+
+	bpf_probe_read_kernel(copy, bpf_core_type_size(struct ip_ct_tcp___bpfw),
+			      __builtin_preserve_access_index(&ct->proto.tcp));
+	READ_SIDE(&tracked->sender, copy, 0);
+	READ_SIDE(&tracked->receiver, copy, 1);
 	if (reply) {
-		READ_SIDE(sender, ct, 1);
-		READ_SIDE(receiver, ct, 0);
-	} else {
-		READ_SIDE(sender, ct, 0);
-		READ_SIDE(receiver, ct, 1);
+		const struct side original = tracked->sender;
+
+		tracked->sender = tracked->receiver;
+		tracked->receiver = original;
 	}
+	tracked->last_ack = COPIED(copy, __u32, last_ack);
+	tracked->last_end = COPIED(copy, __u32, last_end);
+	tracked->state = COPIED(copy, __u8, state);
+	tracked->last_dir = COPIED(copy, __u8, last_dir);
+	tracked->last_index = COPIED(copy, __u8, last_index);
+	tracked->last_flags = COPIED(copy, __u8, last_flags);
 }
 
 static __always_inline bool is_liberal(const struct side *sender, const struct nf_conn___bpfw *ct)
@@ -202,21 +228,21 @@ static __always_inline bool is_little_more(const struct side *sender, const stru
 }
 
 /* What is below the window conntrack ignores, and lets pass; so only upper bounds are asked here. */
-static __always_inline bool is_in_window(struct side *sender, struct side *receiver,
-					 const struct segment *segment,
+static __always_inline bool is_in_window(struct tracked_tcp *tracked, const struct segment *segment,
 					 const struct nf_conn___bpfw *ct, bool reply)
 {
-	const __u8 flags = segment->flags, state = ct->proto.tcp.state;
+	struct side *sender = &tracked->sender, *receiver = &tracked->receiver;
+	const __u8 flags = segment->flags;
 	__u32 ack = segment->ack, seq = segment->seq;
 
 	/* Helpers of NAT change sequence numbers: the window is then not known here. */
 	if (ct->status & CT_SEQ_ADJUST)
 		return true;
-	if (!begin_side(sender, receiver, segment, state, reply))
+	if (!begin_side(sender, receiver, segment, tracked->state, reply))
 		return true;
 	if (!(flags & TCP_ACK) || ((flags & TCP_RST) && !ack))
 		ack = receiver->end;
-	if ((flags & TCP_RST) && !seq && state == TCP_STATE_SYN_SENT)
+	if ((flags & TCP_RST) && !seq && tracked->state == TCP_STATE_SYN_SENT)
 		seq = sender->end;
 	if (!before(seq, sender->maxend + 1) && !is_little_more(sender, receiver, segment, ack))
 		return is_liberal(sender, ct);
@@ -269,56 +295,53 @@ static __always_inline enum tcp_course tcp_course(enum tcp_kind kind, __u8 state
 }
 
 /* A SYN after the end: TCP_CONNTRACK_SYN_SENT of nf_conntrack_tcp_packet(). */
-static __always_inline enum tcp_verdict judge_reopen(const struct side *sender,
-						     const struct side *receiver,
-						     const struct nf_conn___bpfw *ct, bool reply)
+static __always_inline enum tcp_verdict judge_reopen(const struct tracked_tcp *tracked, bool reply)
 {
-	if ((sender->flags | receiver->flags) & SEEN_CLOSE_INIT)
+	if ((tracked->sender.flags | tracked->receiver.flags) & SEEN_CLOSE_INIT)
 		return TCP_REOPENS;
-	if (ct->proto.tcp.last_dir == reply && ct->proto.tcp.last_index == TCP_KIND_RST)
+	if (tracked->last_dir == reply && tracked->last_index == TCP_KIND_RST)
 		return TCP_REOPENS;
 	return TCP_VALID;
 }
 
 /* A RST: TCP_CONNTRACK_CLOSE of nf_conntrack_tcp_packet(); COURSE_WINDOW: the window decides. */
-static __always_inline enum tcp_course judge_reset(const struct side *receiver,
+static __always_inline enum tcp_course judge_reset(const struct tracked_tcp *tracked,
 						   const struct segment *segment,
 						   const struct nf_conn___bpfw *ct)
 {
-	const __u8 state = ct->proto.tcp.state, last = ct->proto.tcp.last_index;
+	const __u8 state = tracked->state, last = tracked->last_index;
 	const unsigned long status = ct->status;
 	const bool established = state == TCP_STATE_ESTABLISHED && (status & CT_ASSURED);
 	const __u32 seq = segment->seq;
 
 	if (state >= TCP_STATE_FIN_WAIT && state <= TCP_STATE_CLOSE)
 		return COURSE_PASS;
-	if ((receiver->flags & SEEN_MAXACK) && last != TCP_KIND_SYN) {
+	if ((tracked->receiver.flags & SEEN_MAXACK) && last != TCP_KIND_SYN) {
 		const struct net___bpfw *net = ct->ct_net.net;
 
 		if (!seq && !established)
 			return COURSE_WINDOW;
-		if (before(seq, receiver->maxack) &&
+		if (before(seq, tracked->receiver.maxack) &&
 		    !net->ct.nf_ct_proto.tcp.tcp_ignore_invalid_rst)
 			return COURSE_INVALID;
-		if (!established || seq == receiver->maxack)
+		if (!established || seq == tracked->receiver.maxack)
 			return COURSE_WINDOW;
 	}
 	if ((((status & CT_SEEN_REPLY) && last == TCP_KIND_SYN) ||
 	     (!(status & CT_ASSURED) && last == TCP_KIND_ACK)) &&
-	    segment->ack == ct->proto.tcp.last_end)
+	    segment->ack == tracked->last_end)
 		return COURSE_PASS;
-	if (state == TCP_STATE_SYN_SENT && last == TCP_KIND_ACK && ct->proto.tcp.last_dir == 1 &&
-	    seq == ct->proto.tcp.last_ack)
+	if (state == TCP_STATE_SYN_SENT && last == TCP_KIND_ACK && tracked->last_dir == 1 &&
+	    seq == tracked->last_ack)
 		return COURSE_PASS;
 	return COURSE_WINDOW;
 }
 
 /* An ACK that answers a SYN which conntrack has ignored (RFC 5961): it is let pass. */
-static __always_inline bool is_challenge_ack(const struct nf_conn___bpfw *ct, bool reply)
+static __always_inline bool is_challenge_ack(const struct tracked_tcp *tracked, bool reply)
 {
-	return ct->proto.tcp.state == TCP_STATE_LAST_ACK && ct->proto.tcp.last_dir != reply &&
-	       ct->proto.tcp.last_index == TCP_KIND_SYN &&
-	       (ct->proto.tcp.last_flags & SEEN_CHALLENGE_ACK);
+	return tracked->state == TCP_STATE_LAST_ACK && tracked->last_dir != reply &&
+	       tracked->last_index == TCP_KIND_SYN && (tracked->last_flags & SEEN_CHALLENGE_ACK);
 }
 
 /*
@@ -328,20 +351,20 @@ static __always_inline bool is_challenge_ack(const struct nf_conn___bpfw *ct, bo
 static __always_inline enum tcp_verdict judge_segment(const struct nf_conn___bpfw *ct, bool reply,
 						      const struct segment *segment)
 {
-	struct side sender, receiver;
-	enum tcp_kind kind = tcp_kind(segment->flags);
-	enum tcp_course course = tcp_course(kind, ct->proto.tcp.state, reply);
+	const enum tcp_kind kind = tcp_kind(segment->flags);
+	struct tracked_tcp tracked;
+	enum tcp_course course;
 
-	read_sides(&sender, &receiver, ct, reply);
+	read_tracked(&tracked, ct, reply);
+	course = tcp_course(kind, tracked.state, reply);
 	if (course == COURSE_REOPEN)
-		return judge_reopen(&sender, &receiver, ct, reply);
+		return judge_reopen(&tracked, reply);
 	if (course == COURSE_RESET)
-		course = judge_reset(&receiver, segment, ct);
-	else if (kind == TCP_KIND_ACK && is_challenge_ack(ct, reply))
+		course = judge_reset(&tracked, segment, ct);
+	else if (kind == TCP_KIND_ACK && is_challenge_ack(&tracked, reply))
 		course = COURSE_PASS;
 	if (course == COURSE_WINDOW)
-		return is_in_window(&sender, &receiver, segment, ct, reply) ? TCP_VALID :
-									      TCP_INVALID;
+		return is_in_window(&tracked, segment, ct, reply) ? TCP_VALID : TCP_INVALID;
 	return course == COURSE_PASS ? TCP_VALID : TCP_INVALID;
 }
 
