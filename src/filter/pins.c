@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 
+#include "filter/namespace.h"
 #include "filter/pins.h"
 #include "instance.h"
 #include "util.h"
@@ -37,10 +38,19 @@ static uint64_t namespace_id(void)
 }
 
 #define OURS "filter"
+#define OF_ALL "bpfw-"
 
+/* Namespaces have no smaller numbers: the kernel's PROC_DYNAMIC_FIRST. */
+#define FIRST_NAMESPACE 0xf0000000
+
+/* The number of the namespace's file says later whether it still is there. */
 static void directory_name(char name[64], const char *purpose)
 {
-	snprintf(name, 64, "bpfw-%s-%llx", purpose, (unsigned long long)namespace_id());
+	struct stat status = { 0 };
+
+	stat("/proc/self/ns/net", &status);
+	snprintf(name, 64, OF_ALL "%s-%llx-%llu", purpose, (unsigned long long)namespace_id(),
+		 (unsigned long long)status.st_ino);
 }
 
 /* Only root, or who we are, can have made what is taken from it. */
@@ -175,19 +185,83 @@ static void remove_one(int pins, const char *name, void *context)
 		unlinkat(pins, name, AT_REMOVEDIR);
 }
 
+static void remove_directory(int bpffs, int pins, const char *name)
+{
+	pins_for_each(pins, remove_one, NULL);
+	unlinkat(bpffs, name, AT_REMOVEDIR);
+}
+
 void pins_remove_all_of(const char *purpose, int pins)
 {
 	_cleanup_close_ int bpffs = instance_open_bpffs(false);
 	char name[64];
 
 	directory_name(name, purpose);
-	pins_for_each(pins, remove_one, NULL);
-	if (bpffs >= 0)
-		unlinkat(bpffs, name, AT_REMOVEDIR);
+	remove_directory(bpffs, pins, name);
 	close(pins);
 }
 
 void pins_remove_all(int pins)
 {
 	pins_remove_all_of(OURS, pins);
+}
+
+/* ---- Namespaces that are gone -------------------------------------------------------- */
+
+static void see_link(int pins, const char *name, void *context)
+{
+	_cleanup_close_ int fd = pins_get(pins, name);
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+	bool *attached = context;
+
+	/* The device is the first that a link at XDP or tcx says. Maps have no such information. */
+	if (strncmp(name, "xdp-", 4) != 0 && strncmp(name, "tc-", 3) != 0)
+		return;
+	*attached |= fd >= 0 && !bpf_link_get_info_by_fd(fd, &info, &len) && info.xdp.ifindex;
+}
+
+/* The number at the end of the name of a directory of pins, whatever they are for; 0: it is none. */
+static uint64_t namespace_of(const char *name)
+{
+	const char *last = strrchr(name, '-');
+	unsigned long long number;
+	int end = 0;
+
+	if (strncmp(name, OF_ALL, strlen(OF_ALL)) != 0 || last == name + strlen(OF_ALL) - 1 ||
+	    sscanf(last, "-%llu%n", &number, &end) != 1 || last[end] || number < FIRST_NAMESPACE)
+		return 0;
+	return number;
+}
+
+static void remove_if_stale(int bpffs, const char *name)
+{
+	uint64_t number = namespace_of(name);
+	_cleanup_close_ int pins = -1;
+	bool attached = false;
+
+	if (!number || namespace_exists(number))
+		return;
+	pins = open_locked(bpffs, name);
+	if (pins < 0)
+		return;
+	pins_for_each(pins, see_link, &attached);
+	if (!attached)
+		remove_directory(bpffs, pins, name);
+}
+
+void pins_remove_stale(void)
+{
+	int bpffs = instance_open_bpffs(false);
+	DIR *directory = bpffs < 0 ? NULL : fdopendir(bpffs);
+	const struct dirent *entry;
+
+	if (!directory) {
+		if (bpffs >= 0)
+			close(bpffs);
+		return;
+	}
+	while ((entry = readdir(directory)))
+		remove_if_stale(dirfd(directory), entry->d_name);
+	closedir(directory);
 }

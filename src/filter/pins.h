@@ -25,6 +25,12 @@ int pins_open_of(const char *purpose, bool make);
 /* Returns a descriptor or -errno; -ENOENT: there is none, and it was not to be made. */
 int pins_open(bool make);
 
+/*
+ * Remove those of network namespaces that are gone, unless a link among them still is attached to a
+ * device. Namespaces are looked for among processes and their open files, and mounts.
+ */
+void pins_remove_stale(void);
+
 /* A descriptor of what is pinned there, or -errno (-ENOENT). */
 int pins_get(int pins, const char *name);
 

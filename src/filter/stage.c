@@ -232,6 +232,7 @@ int stage_load(const struct image *image, const char *text, size_t text_size,
 	skeleton = filter_bpf__open();
 	if (!skeleton)
 		return -errno;
+	pins_remove_stale();
 	pins = pins_open(true);
 	if (pins < 0) {
 		log_error("cannot keep the filter in the bpffs: %s", strerror(-pins));
