@@ -4,7 +4,6 @@
 #include <libmnl/libmnl.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
-#include <stdbool.h>
 
 #include "clsact.h"
 
@@ -57,12 +56,11 @@ static bool is_empty(uint32_t ifindex)
 	return !err && !seen;
 }
 
-void clsact_remove_empty(uint32_t ifindex)
+bool clsact_remove_empty(uint32_t ifindex)
 {
 	/* Both directions at once: the whole qdisc. */
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
 		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 
-	if (is_empty(ifindex))
-		bpf_tc_hook_destroy(&hook);
+	return is_empty(ifindex) && !bpf_tc_hook_destroy(&hook);
 }

@@ -6,13 +6,17 @@
 #ifndef BPFW_CLSACT_H
 #define BPFW_CLSACT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Where the filter stands: before the fast path, and known by its handle. */
 #define CLSACT_FILTER_HANDLE 0xbf
 #define CLSACT_FILTER_PRIORITY 0x01
 
-/* Remove the qdisc, unless a filter of anybody's is in it, or that cannot be told. */
-void clsact_remove_empty(uint32_t ifindex);
+/*
+ * Remove the qdisc, unless a filter of anybody's is in it, or that cannot be told: then it stays,
+ * and false is returned.
+ */
+bool clsact_remove_empty(uint32_t ifindex);
 
 #endif /* BPFW_CLSACT_H */

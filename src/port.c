@@ -359,8 +359,8 @@ static int create_xdp_link(struct port *port, int program, enum attach_mode mode
  */
 static void remove_clsact(struct port *port)
 {
-	if (port->created_clsact)
-		clsact_remove_empty(port->ifindex);
+	if (port->created_clsact && !clsact_remove_empty(port->ifindex))
+		filter_view_give_qdisc(port->ifindex);
 	port->created_clsact = false;
 }
 
@@ -908,6 +908,20 @@ static bool has_lost_link(const struct port *port, const struct datapath *datapa
 	       program.id != link.prog_id;
 }
 
+/* What the filter has made and could not remove, since we are in it, is ours to remove. */
+static void take_qdiscs(struct ports *ports, const struct filter_view *now)
+{
+	for (size_t i = 0; i < ports->count; i++) {
+		struct port *port = &ports->port[i];
+		const struct filter_view_device *before =
+			filter_view_find(&ports->filter, port->ifindex);
+
+		if (port->mode == ATTACH_CLSACT && before && before->made_qdisc &&
+		    !filter_view_find(now, port->ifindex))
+			port->created_clsact = true;
+	}
+}
+
 bool ports_filter_changed(struct ports *ports, const struct datapath *datapath)
 {
 	struct filter_view now;
@@ -915,6 +929,7 @@ bool ports_filter_changed(struct ports *ports, const struct datapath *datapath)
 
 	filter_view_read(&now, ports->links);
 	changed = !filter_view_equal(&now, &ports->filter);
+	take_qdiscs(ports, &now);
 	ports->filter = now;
 	for (size_t i = 0; i < ports->count && !changed; i++) {
 		struct port *port = &ports->port[i];

@@ -11,11 +11,15 @@
 #include "filter/view.h"
 #include "util.h"
 
-static void add_device(struct filter_view *view, uint32_t ifindex, uint32_t xdp_program)
+static void add_device(struct filter_view *view, uint32_t ifindex, const struct filter_port *port)
 {
 	if (view->count == FILTER_PORTS)
 		return; /* the map is not larger */
-	view->device[view->count++] = (struct filter_view_device){ ifindex, xdp_program };
+	view->device[view->count++] = (struct filter_view_device){
+		.ifindex = ifindex,
+		.xdp_program = port->judged ? port->xdp_program : 0,
+		.made_qdisc = port->made_qdisc,
+	};
 }
 
 static void read_pinned(struct filter_view *view, int pins)
@@ -29,7 +33,7 @@ static void read_pinned(struct filter_view *view, int pins)
 		if (view->count == FILTER_PORTS)
 			break;
 		if (!bpf_map_lookup_elem(filtered, &ifindex, &port))
-			add_device(view, ifindex, port.judged ? port.xdp_program : 0);
+			add_device(view, ifindex, &port);
 	}
 }
 
@@ -53,8 +57,10 @@ static bool has_egress_program(uint32_t ifindex)
 
 static void look_at_device(void *context, struct link *link)
 {
+	const struct filter_port unknown = { 0 };
+
 	if (has_egress_program(link->ifindex))
-		add_device(context, link->ifindex, 0);
+		add_device(context, link->ifindex, &unknown);
 }
 
 /* ---- The view ------------------------------------------------------------------------------- */
@@ -130,4 +136,18 @@ void filter_view_leave(uint32_t ifindex)
 
 	if (next >= 0)
 		bpf_map_delete_elem(next, &ifindex);
+}
+
+void filter_view_give_qdisc(uint32_t ifindex)
+{
+	_cleanup_close_ int pins = pins_look(), filtered = -1;
+	struct filter_port port;
+
+	if (pins < 0)
+		return;
+	filtered = pins_get(pins, "filtered");
+	if (filtered < 0 || bpf_map_lookup_elem(filtered, &ifindex, &port))
+		return;
+	port.made_qdisc = true;
+	bpf_map_update_elem(filtered, &ifindex, &port, BPF_EXIST);
 }

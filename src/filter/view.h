@@ -20,6 +20,7 @@ struct filter_view {
 	struct filter_view_device {
 		uint32_t ifindex;
 		uint32_t xdp_program; /* id of the filter's, 0: it meets packets at TC */
+		uint32_t made_qdisc;  /* the device's clsact is the filter's */
 	} device[FILTER_PORTS];       /* by ifindex */
 };
 
@@ -39,5 +40,8 @@ int filter_view_enter(uint32_t ifindex, int program);
 
 /* From here on they take the stack. */
 void filter_view_leave(uint32_t ifindex);
+
+/* Leave the device's clsact qdisc, which the caller has made, to the filter that is in it. */
+void filter_view_give_qdisc(uint32_t ifindex);
 
 #endif /* BPFW_FILTER_VIEW_H */
