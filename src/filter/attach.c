@@ -364,6 +364,17 @@ static uint32_t list_filtered(int filtered, uint32_t ifindexes[FILTER_PORTS])
 	return count;
 }
 
+static void explain(uint32_t ifindex, enum stage_hook hook, int err)
+{
+	char name[IFNAMSIZ] = "?";
+
+	if_indextoname(ifindex, name);
+	log_error("interface '%s': cannot attach the filter: %s%s", name, strerror(-err),
+		  hook == STAGE_XDP && err == -EBUSY ?
+			  "; another XDP program is there, use --hook tc" :
+			  "");
+}
+
 static bool is_attached(int pins, uint32_t ifindex, const struct filter_port *port)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
@@ -376,51 +387,64 @@ static bool is_attached(int pins, uint32_t ifindex, const struct filter_port *po
 	return link >= 0 || (!port->xdp_program && !bpf_tc_query(&hook, &filter));
 }
 
+/* The hook that was asked for; or that the device is filtered at, or TC. */
+static enum stage_hook choose_hook(const struct stage_options *options, uint32_t ifindex,
+				   const struct filter_port *port)
+{
+	for (uint32_t i = 0; options->hook != STAGE_AS_BEFORE && i < options->interface_count; i++)
+		if (if_nametoindex(options->interfaces[i]) == ifindex)
+			return options->hook;
+	return port->xdp_program ? STAGE_XDP : STAGE_TC;
+}
+
 /*
  * Devices that are filtered already get the new entry programs, those that are gone are forgotten,
  * and so is what a killed load had begun to attach.
  */
-static int refresh_interfaces(const struct attacher *to)
+static int refresh_interfaces(const struct attacher *to, const struct stage_options *options)
 {
 	uint32_t ifindexes[FILTER_PORTS], count = list_filtered(to->filtered, ifindexes);
 	int err = 0;
 
 	for (uint32_t i = 0; i < count && !err; i++) {
+		const uint32_t ifindex = ifindexes[i];
 		struct filter_port port = { 0 };
 
-		bpf_map_lookup_elem(to->filtered, &ifindexes[i], &port);
-		if (port.judged && is_attached(to->pins, ifindexes[i], &port))
-			err = attach_interface(to, ifindexes[i],
-					       port.xdp_program ? STAGE_XDP : STAGE_TC);
+		bpf_map_lookup_elem(to->filtered, &ifindex, &port);
+		if (port.judged && is_attached(to->pins, ifindex, &port))
+			err = attach_interface(to, ifindex, choose_hook(options, ifindex, &port));
 		else
-			detach_interface(to->pins, to->filtered, ifindexes[i]);
+			detach_interface(to->pins, to->filtered, ifindex);
 		if (err)
-			log_error("the filtered interface number %u: cannot attach the filter "
-				  "again: %s",
-				  ifindexes[i], strerror(-err));
+			explain(ifindex, choose_hook(options, ifindex, &port), err);
 	}
 	return err;
 }
 
-static int attach_named(const struct attacher *to, const char *name, uint32_t ifindex,
-			enum stage_hook hook)
+/* Those that are not filtered so far; `attached` and `count` tell which were begun with. */
+static int attach_new(const struct attacher *to, const struct stage_options *options,
+		      uint32_t attached[STAGE_INTERFACES], uint32_t *count)
 {
-	int err = attach_interface(to, ifindex, hook);
+	struct filter_port port = { 0 };
+	int err = 0;
 
-	if (err)
-		log_error("interface '%s': cannot attach the filter: %s%s", name, strerror(-err),
-			  hook == STAGE_XDP && err == -EBUSY ?
-				  "; another XDP program is there, use --hook tc" :
-				  "");
+	for (uint32_t i = 0; i < options->interface_count && !err; i++) {
+		uint32_t ifindex = if_nametoindex(options->interfaces[i]);
+
+		if (!ifindex) {
+			log_error("interface '%s': there is no such interface",
+				  options->interfaces[i]);
+			return -ENODEV;
+		}
+		if (!bpf_map_lookup_elem(to->filtered, &ifindex, &port))
+			continue;
+		attached[(*count)++] = ifindex;
+		err = attach_interface(to, ifindex,
+				       options->hook == STAGE_XDP ? STAGE_XDP : STAGE_TC);
+		if (err)
+			explain(ifindex, options->hook, err);
+	}
 	return err;
-}
-
-/* The hook that was asked for; or that the device is filtered at, or TC. */
-static enum stage_hook choose_hook(const struct filter_port *port, enum stage_hook asked)
-{
-	if (asked != STAGE_AS_BEFORE)
-		return asked;
-	return port->xdp_program ? STAGE_XDP : STAGE_TC;
 }
 
 int attach_interfaces(int pins, const struct filter_bpf *skeleton,
@@ -428,23 +452,9 @@ int attach_interfaces(int pins, const struct filter_bpf *skeleton,
 {
 	const struct attacher to = { pins, skeleton, bpf_map__fd(skeleton->maps.filtered) };
 	uint32_t attached[STAGE_INTERFACES], count = 0;
-	int err = refresh_interfaces(&to);
+	int err = refresh_interfaces(&to, options);
 
-	for (uint32_t i = 0; i < options->interface_count && !err; i++) {
-		uint32_t ifindex = if_nametoindex(options->interfaces[i]);
-		struct filter_port port = { 0 };
-
-		if (!ifindex) {
-			log_error("interface '%s': there is no such interface",
-				  options->interfaces[i]);
-			err = -ENODEV;
-			break;
-		}
-		if (bpf_map_lookup_elem(to.filtered, &ifindex, &port))
-			attached[count++] = ifindex;
-		err = attach_named(&to, options->interfaces[i], ifindex,
-				   choose_hook(&port, options->hook));
-	}
+	err = err ? err : attach_new(&to, options, attached, &count);
 	err = err ? err : stand_down_fast_paths();
 	while (err && count)
 		detach_interface(pins, to.filtered, attached[--count]);
