@@ -6,65 +6,15 @@ Real flows are forwarded by the fast path behind the filter; the counters of bot
 """
 
 import os
-import re
 import signal
-import threading
 import time
 
-from netlab import TcpFlow, UdpFlow, attachments, binary, equal, expect, main, test
-from netlab import wait_until
-from netlab.bpfw import environment
+from netlab import TcpFlow, UdpFlow, attachments, equal, expect, main, test, wait_until
+from netlab.filter import ACCEPT, PORTS, REFUSE, Filter, directory_of, stops
 from netlab.lab import SLOW
 
-PORTS = ("lan0", "wan0")
 NOTICED = 5.0  # the daemon looks once a second
 MODES = {"tc": ("tcx", "clsact"), "xdp": ("xdp",)}
-
-RULES = """*filter
-:INPUT ACCEPT [0:0]
-:FORWARD {policy} [0:0]
-:OUTPUT ACCEPT [0:0]
-{rules}COMMIT
-"""
-
-
-def rules(*lines, policy="DROP"):
-    return RULES.format(policy=policy, rules="".join(f"{line}\n" for line in lines))
-
-
-# What the tests' flows need; the second one drops them.
-ACCEPT = rules("-A FORWARD -p tcp -j ACCEPT", "-A FORWARD -p udp -j ACCEPT")
-REFUSE = rules("-A FORWARD -p tcp -m tcp --dport 5000 -j DROP",
-               "-A FORWARD -p udp -m udp --dport 5000 -j DROP", policy="ACCEPT")
-
-
-class Filter:
-    """bpfw filter in a lab's router."""
-
-    def __init__(self, context, lab):
-        self.namespace = lab.router
-        context.keep(self)
-
-    def close(self):
-        """What is pinned would outlive the namespace."""
-        self("unload", check=False)
-
-    def __call__(self, *words, stdin=None, check=True):
-        command = ["nsenter", f"--net={self.namespace.path}", binary(), "filter", *words]
-        return self.namespace.run(*command, stdin=stdin, check=check, env=environment())
-
-    def load(self, text, hook=None, ports=PORTS, check=True):
-        words = [word for port in ports for word in ("--iface", port)]
-        return self("load", "-", *words, *(["--hook", hook] if hook else []), stdin=text,
-                    check=check)
-
-    def packets(self, chain="FORWARD"):
-        """What the chain's rules and policy have counted."""
-        shown = self("show", "-4", "--counters").stdout
-        counted = re.findall(rf"^\[(\d+):\d+\] -A {chain} ", shown, re.MULTILINE)
-        counted += re.findall(rf"^:{chain} \w+ \[(\d+):", shown, re.MULTILINE)
-        return sum(map(int, counted))
-
 
 def modes(bpfw):
     return {row["path"][-1]: (row["mode"], row.get("note", "")) for row in bpfw.status()["plan"]}
@@ -83,11 +33,12 @@ def stands(bpfw, **wanted):
 def goes_fast(flow, bpfw, filter_):
     """The fast path forwards the flow, and the filter has judged each of its packets."""
     flow.wait_offloaded(bpfw)
-    # A late ACK in between may be judged twice, but not be missed.
+    # In this order: whatever is on its way meanwhile counts as judged.
     judged, fast = filter_.packets(), bpfw.fast_packets()
     for _ in range(5):
         flow.touch()
-    fast, judged = bpfw.fast_packets() - fast, filter_.packets() - judged
+    fast = bpfw.fast_packets() - fast
+    judged = filter_.packets() - judged
     expect(fast >= 20, f"the fast path forwarded {fast} packets")
     expect(judged >= fast, f"the filter judged {judged} of {fast} packets that were forwarded")
 
@@ -95,18 +46,6 @@ def goes_fast(flow, bpfw, filter_):
 def goes(flow):
     """It goes, by whatever way."""
     flow.touch()
-
-
-def stops(flow):
-    """Nothing of a flow arrives any more."""
-    if isinstance(flow, UdpFlow):
-        flow.silent()
-        return
-    try:
-        flow.exchange(200, timeout=1)
-    except AssertionError:
-        return
-    raise AssertionError(f"{flow.name()} goes on")
 
 
 def both_flows(context, lab, family=4):
@@ -283,6 +222,83 @@ def filter_moves_to_another_hook(context):
         names = {name for _, name in attached_programs(lab) if name.startswith("entry")}
         equal(names, {entry, "entry_tc_out"}, "programs of the filter")
     flow.stop()
+
+
+@test("gone", "alive")
+def pins_of_another_namespace(context, state):
+    """A load removes what a namespace has left that is gone, and nothing else."""
+    first = context.lab("tc", "none")
+    Filter(context, first).load(ACCEPT, "xdp")
+    directory = directory_of(first.router)
+    expect(os.path.isdir(directory), f"there is no {directory}")
+    if state == "gone":
+        first.close()
+    Filter(context, context.lab("tc", "none")).load(ACCEPT)
+    equal(os.path.isdir(directory), state == "alive", f"{directory} is there")
+
+
+def with_qdisc(lab):
+    return [port for port in PORTS
+            if "clsact" in lab.router.run("tc", "qdisc", "show", "dev", port).stdout]
+
+
+@test(*((first, last) for first in ("filter", "fast path") for last in ("filter", "fast path")))
+def qdisc_goes_with_the_last(context, first, last):
+    """Whoever made clsact (before Linux 6.6), and whoever ends last."""
+    lab = context.lab("tc", "none")
+    filter_ = Filter(context, lab)
+    if first == "filter":
+        filter_.load(ACCEPT, "tc")
+    bpfw = context.running(lab, "tc")
+    if first != "filter":
+        filter_.load(ACCEPT, "tc")
+    flow = context.keep(TcpFlow(lab))
+    flow.wait_offloaded(bpfw)
+    time.sleep(1.2 * SLOW)  # the daemon has seen the filter
+    if last == "filter":
+        bpfw.stop()
+        filter_.load(REFUSE)
+        stops(flow)
+        filter_("unload")
+    else:
+        filter_("unload")
+        flow.wait_offloaded(bpfw)
+        time.sleep(1.2 * SLOW)  # and that it is gone
+        bpfw.stop()
+    equal(with_qdisc(lab), [], "interfaces with a clsact qdisc")
+    equal(attachments(lab.router), [], "what is attached")
+
+
+def take_address_to_bridge(lab):
+    """br0 on lan0, which routes from now on."""
+    lab.router.ip("link add br0 type bridge", "link set br0 address 02:00:00:00:01:01 up",
+                  "addr flush dev lan0", "link set lan0 master br0",
+                  "addr add 10.0.1.1/24 dev br0")
+
+
+@test("br0", "lan0", "wan0")
+def rules_of_stacked_devices(context, filtered):
+    """The fast path would pass below the bridge; what is judged at the port may take it."""
+    lab = context.lab("xdp", "none")
+    take_address_to_bridge(lab)
+    filter_ = Filter(context, lab)
+    filter_.load(ACCEPT, "tc", ports=(filtered,))
+    bpfw = context.running(lab, "tc", interfaces=("br0", "wan0"))
+    flow = context.keep(TcpFlow(lab))
+    goes(flow)
+    if filtered == "lan0":
+        goes_fast(flow, bpfw, filter_)
+    else:
+        refused = wait_until(lambda: bpfw.stats()["daemon"]["refused_filter"], NOTICED)
+        expect(refused, f"no flow was left to the stack: {bpfw.stats()}")
+        goes(flow)
+        upwards = [entry for entry in flow.in_map(bpfw) if entry["ingress"] in ("br0", "lan0")]
+        equal(upwards, [], "the direction from the bridge in the fast path")
+    filter_.load(REFUSE, ports=())
+    stops(flow)
+    filter_("unload")
+    flow = context.keep(TcpFlow(lab, port=5001))
+    flow.wait_offloaded(bpfw, 10)
 
 
 if __name__ == "__main__":

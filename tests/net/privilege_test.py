@@ -9,6 +9,7 @@ import signal
 from netlab import Skip, TcpFlow, UdpFlow, attachments, binary, equal, expect, main, test
 from netlab import wait_until
 from netlab.bpfw import ROOT
+from netlab.filter import ACCEPT, REFUSE, Filter, stops
 from netlab.lab import run
 
 CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF = 12, 19, 38, 39
@@ -119,17 +120,54 @@ def forbidden_call_ends_the_daemon(context, hook):
     equal(attachments(lab.router), [], "what is left attached")
 
 
+def modes(bpfw):
+    return {row["mode"] for row in bpfw.status()["plan"]}
+
+
+@test()
+def follows_the_filter_without_privileges(context):
+    """The daemon that gave them up stands behind what is loaded then, and alone again after it."""
+    take_filtering_build()
+    lab = context.lab("xdp", "none")
+    bpfw = context.running(lab, None)
+    equal(status(bpfw)["Seccomp"], "2", "Seccomp")
+    equal(modes(bpfw), {"xdp"}, "modes of the ports")
+    filter_ = Filter(context, lab)
+    for hook in ("xdp", "tc"):
+        filter_.load(ACCEPT, hook)
+        wanted = {"xdp"} if hook == "xdp" else {"tcx", "clsact"}
+        expect(wait_until(lambda: modes(bpfw) <= wanted and filtered_fast(lab, bpfw, filter_)),
+               f"behind the filter at {hook}: {modes(bpfw)}\n{bpfw.log}")
+    filter_("unload")
+    expect(wait_until(lambda: modes(bpfw) == {"xdp"}), f"without the filter: {modes(bpfw)}")
+    with TcpFlow(lab) as flow:
+        flow.wait_offloaded(bpfw)
+
+
+def filtered_fast(lab, bpfw, filter_):
+    """A flow is forwarded by the fast path while the filter counts its packets."""
+    with TcpFlow(lab, port=5002) as flow:
+        flow.wait_offloaded(bpfw)
+        judged = filter_.packets()
+        flow.exchange(100_000)
+        return filter_.packets() - judged >= 30
+
+
+def without_privileges(lab):
+    """What bpfw is started by: three capabilities, and a user that owns nothing."""
+    three = "-all,+bpf,+perfmon,+net_admin"
+    return ["nsenter", f"--net={lab.router.path}", "setpriv", f"--reuid={NOBODY}",
+            f"--regid={NOBODY}", "--clear-groups", f"--inh-caps={three}",
+            f"--ambient-caps={three}", f"--bounding-set={three}"]
+
+
 @test("tc", "xdp")
 def not_root(context, hook):
     """Three capabilities are enough, and a user that owns nothing."""
     if not shutil.which("setpriv"):
         raise Skip("no setpriv here")
     lab = context.lab(hook)
-    three = "-all,+bpf,+perfmon,+net_admin"
-    launcher = ["nsenter", f"--net={lab.router.path}", "setpriv", f"--reuid={NOBODY}",
-                f"--regid={NOBODY}", "--clear-groups", f"--inh-caps={three}",
-                f"--ambient-caps={three}", f"--bounding-set={three}"]
-    bpfw = context.running(lab, hook, launcher=launcher)
+    bpfw = context.running(lab, hook, launcher=without_privileges(lab))
     equal(status(bpfw)["Uid"].split(), [str(NOBODY)] * 4, "user")
     equal(capabilities(bpfw, "CapEff"), {CAP_BPF, CAP_NET_ADMIN}, "CapEff")
     for family in (4, 6):
@@ -139,6 +177,29 @@ def not_root(context, hook):
                 flow.exchange(100_000 if kind is TcpFlow else 100)
     lab.router.ip("link set wan0 down", "link set wan0 up")
     bpfw.stop(signal.SIGTERM)
+
+
+@test(*((first, hook) for first in ("filter", "fast path") for hook in ("tc", "xdp")))
+def not_root_beside_the_filter(context, first, hook):
+    """Who may not look at the filter's pins keeps to TC, behind it."""
+    if not shutil.which("setpriv"):
+        raise Skip("no setpriv here")
+    lab = context.lab("xdp", "none")
+    filter_ = Filter(context, lab)
+    if first == "filter":
+        filter_.load(ACCEPT, hook)
+    bpfw = context.running(lab, None, launcher=without_privileges(lab))
+    if first != "filter":
+        equal(modes(bpfw), {"xdp"}, "modes before the filter is loaded")
+        filter_.load(ACCEPT, hook)
+    expect(wait_until(lambda: modes(bpfw) <= {"tcx", "clsact"}), f"{modes(bpfw)}\n{bpfw.log}")
+    expect(filtered_fast(lab, bpfw, filter_), "the filter does not judge what the fast path forwards")
+    with UdpFlow(lab) as flow:
+        flow.wait_offloaded(bpfw)
+        filter_.load(REFUSE)
+        stops(flow)
+    filter_("unload")
+    expect(wait_until(lambda: modes(bpfw) == {"xdp"}), f"{modes(bpfw)}\n{bpfw.log}")
 
 
 if __name__ == "__main__":

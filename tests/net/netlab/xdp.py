@@ -21,7 +21,8 @@ with contextlib.suppress(ValueError):
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def _bpf(command, attributes):
+def bpf(command, attributes):
+    """bpf(2): a descriptor or 0. `attributes` are those of union bpf_attr for the command."""
     buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
     number = NUMBER[platform.machine()]
     value = _libc.syscall(number, command, buffer, len(buffer))
@@ -39,9 +40,9 @@ def attach_pass(ifindex):
     """A descriptor; closing it detaches. The caller is in the device's network namespace."""
     code = ctypes.create_string_buffer(_instruction(0xb7, XDP_PASS) + _instruction(0x95, 0))
     licence = ctypes.create_string_buffer(b"GPL")
-    program = _bpf(BPF_PROG_LOAD, struct.pack("=LLQQ", PROG_TYPE_XDP, 2, ctypes.addressof(code),
+    program = bpf(BPF_PROG_LOAD, struct.pack("=LLQQ", PROG_TYPE_XDP, 2, ctypes.addressof(code),
                                               ctypes.addressof(licence)))
     try:
-        return _bpf(BPF_LINK_CREATE, struct.pack("=LLLL", program, ifindex, ATTACH_TYPE_XDP, 0))
+        return bpf(BPF_LINK_CREATE, struct.pack("=LLLL", program, ifindex, ATTACH_TYPE_XDP, 0))
     finally:
         os.close(program)
