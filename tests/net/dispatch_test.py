@@ -197,11 +197,11 @@ def ports_that_are_not_filtered(context):
     stands(bpfw, lan0="tc", wan0="behind")
     for flow in flows:
         stops(flow)
-    filter_.load(ACCEPT)
+    filter_.load(ACCEPT, ports=())
     with UdpFlow(lab, port=5001) as flow:
         goes_fast(flow, bpfw, filter_)
         bpfw.freeze()
-        filter_.load(REFUSE.replace("5000", "5001"))
+        filter_.load(REFUSE.replace("5000", "5001"), ports=())
         stops(flow)
         bpfw.thaw()
 
