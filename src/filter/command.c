@@ -9,6 +9,7 @@
 
 #include "filter/command.h"
 #include "filter/compile.h"
+#include "filter/dump.h"
 #include "filter/events.h"
 #include "filter/inforce.h"
 #include "filter/listing.h"
@@ -22,10 +23,11 @@
 #define EXIT_USAGE 2
 #define INTERFACES_MAX 4096
 
-struct arguments {
+	struct arguments {
 	const char *file;
 	uint8_t family; /* 0: not given */
 	bool check;
+	const char *pass; /* to dump; NULL: none */
 	bool counters;
 	bool json;
 	struct stage_options stage;
@@ -53,6 +55,8 @@ static void print_usage(FILE *to)
 	      "  --hook HOOK     where packets that come in are met: xdp or tc; by default\n"
 	      "                  as they were met before, else tc\n"
 	      "  --check         say what is wrong with FILE, and change nothing\n"
+	      "  --dump PASS     with --check: what the compiler's pass has made of FILE; rules, dead,\n"
+	      "                  fields or operations\n"
 	      "  --counters      with the packets and bytes of each rule and policy\n"
 	      "  --json          all that is known, counters too, as one JSON document\n"
 	      "  zero            set the counters to zero\n"
@@ -110,6 +114,13 @@ static int take_option(struct arguments *arguments, int option)
 	case 'j':
 		arguments->json = true;
 		return 0;
+	case 'd':
+		if (!dump_is_pass(optarg)) {
+			log_error("--dump %.40s: there is no such pass", optarg);
+			return -EINVAL;
+		}
+		arguments->pass = optarg;
+		return 0;
 	case 'n':
 		arguments->counters = true;
 		return 0;
@@ -130,10 +141,15 @@ static int parse_arguments(struct arguments *arguments, const char *takes, int a
 			   char *const argv[])
 {
 	static const struct option options[] = {
-		{ "iface", required_argument, NULL, 'i' }, { "hook", required_argument, NULL, 'k' },
-		{ "check", no_argument, NULL, 'c' },       { "counters", no_argument, NULL, 'n' },
-		{ "json", no_argument, NULL, 'j' },        { "ipv4", no_argument, NULL, '4' },
-		{ "ipv6", no_argument, NULL, '6' },        { 0 },
+		{ "iface", required_argument, NULL, 'i' },
+		{ "hook", required_argument, NULL, 'k' },
+		{ "check", no_argument, NULL, 'c' },
+		{ "counters", no_argument, NULL, 'n' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "ipv4", no_argument, NULL, '4' },
+		{ "ipv6", no_argument, NULL, '6' },
+		{ "dump", required_argument, NULL, 'd' },
+		{ 0 },
 	};
 	int option, err = 0;
 
@@ -203,6 +219,8 @@ static int compile_and_load(const struct ruleset *ruleset, const struct argument
 		return -ENOMEM;
 	err = image_compile(&image, ruleset, interfaces,
 			    list_interfaces(interfaces, INTERFACES_MAX), report);
+	if (!err && arguments->pass)
+		dump_pass(arguments->pass, ruleset, &image, stdout);
 	if (err || arguments->check) {
 		image_free(&image);
 		return err;
@@ -244,6 +262,10 @@ static int load(const struct arguments *arguments)
 
 	if (!arguments->file) {
 		log_error("load takes a file, or - for standard input");
+		return EXIT_USAGE;
+	}
+	if (arguments->pass && !arguments->check) {
+		log_error("--dump is for --check");
 		return EXIT_USAGE;
 	}
 	if (ruleset_read_text(arguments->file, &text, &size, &report))
@@ -440,8 +462,8 @@ int filter_command(int argc, char *const argv[])
 		const char *takes; /* see parse_arguments() */
 		int (*run)(const struct arguments *arguments);
 	} commands[] = {
-		{ "load", "46ikc-", load }, { "show", "46nj", show },   { "zero", "46", zero },
-		{ "flush", "46", flush },   { "log", "j", follow_log }, { "unload", "", unload },
+		{ "load", "46ikcd-", load }, { "show", "46nj", show },   { "zero", "46", zero },
+		{ "flush", "46", flush },    { "log", "j", follow_log }, { "unload", "", unload },
 	};
 	struct arguments arguments;
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "filter/compile.h"
+#include "filter/dead.h"
 #include "filter/interval.h"
 #include "filter/operations.h"
 #include "filter/state.h"
@@ -37,7 +38,7 @@ int rule_refuse(const struct ruleset_report *report, const struct rule *rule, un
 
 /* ---- The values of a field that a rule lets through ------------------------------- */
 
-static struct value field_maximum(enum filter_field field, uint8_t family)
+struct value field_maximum(enum filter_field field, uint8_t family)
 {
 	switch (field) {
 	case FILTER_SOURCE:
@@ -180,9 +181,8 @@ static int port_intervals(struct intervals *set, const struct rule *rule, bool s
 	return err;
 }
 
-/* Returns 0 or -E2BIG. */
-static int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
-			  uint8_t family)
+int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
+		   uint8_t family)
 {
 	const struct value maximum = field_maximum(field, family);
 	const struct value protocol = { 0, rule->protocol.number };
@@ -260,7 +260,10 @@ static int add_rule_events(struct compiler *compiler, uint32_t rule, const struc
 	return err;
 }
 
-/* Rules that do not ask about the field have their bits set; the others' events are sorted. */
+/*
+ * Rules that do not ask about the field have their bits set; the others' events are sorted. Dead
+ * rules have no bits.
+ */
 static int collect_events(struct compiler *compiler, enum filter_field field, bool *asked)
 {
 	const struct ruleset *ruleset = compiler->ruleset;
@@ -278,6 +281,8 @@ static int collect_events(struct compiler *compiler, enum filter_field field, bo
 			return rule_refuse(compiler->report, rule, rule->column, err,
 					   "more than %d ranges of addresses or ports in one rule",
 					   INTERVALS_MAX);
+		if (compiler->image->dead[i] != DEAD_NOT)
+			continue;
 		if (intervals_is_all(&set, maximum))
 			rows_set(&compiler->image->rows, i, true);
 		else {
@@ -394,7 +399,9 @@ static int device_row(struct compiler *compiler, const char *name, bool out, uin
 	for (uint32_t i = 0; i < compiler->ruleset->rule_count; i++) {
 		const struct rule *rule = &compiler->ruleset->rules[i];
 
-		rows_set(rows, i, interface_matches(out ? &rule->out : &rule->in, name));
+		rows_set(rows, i,
+			 compiler->image->dead[i] == DEAD_NOT &&
+				 interface_matches(out ? &rule->out : &rule->in, name));
 	}
 	return rows_intern(rows, row);
 }
@@ -540,8 +547,9 @@ static int prepare(struct image *image, const struct ruleset *ruleset)
 	image->counter_count = ruleset->rule_count + CHAIN_BUILTIN;
 	image->counters = calloc(image->counter_count, sizeof(*image->counters));
 	image->chains = calloc(image->chain_count, sizeof(*image->chains));
+	image->dead = calloc(image->rule_count + 1, sizeof(*image->dead));
 	image->rules = calloc(image->rule_count + 1, sizeof(*image->rules));
-	if (!image->counters || !image->chains || !image->rules)
+	if (!image->counters || !image->chains || !image->rules || !image->dead)
 		return -ENOMEM;
 	take_counters(image, ruleset);
 	compile_chains(image, ruleset);
@@ -558,6 +566,7 @@ static int compile(struct compiler *compiler, const struct filter_interface *int
 
 	err = err ? err : check_depth(compiler);
 	err = err ? err : compile_rules(compiler);
+	err = err ? err : dead_find(compiler->ruleset, compiler->image->dead);
 	for (size_t i = 0; i < ARRAY_SIZE(fields) && !err; i++)
 		err = compile_field(compiler, fields[i]);
 	err = err ? err : compile_states(compiler);
@@ -587,6 +596,7 @@ void image_free(struct image *image)
 	rows_free(&image->rows);
 	free(image->chains);
 	free(image->rules);
+	free(image->dead);
 	free(image->counters);
 	free(image->operations);
 	address_ranges_free(&image->source);

@@ -30,6 +30,7 @@ struct image {
 	struct rows rows;
 	struct filter_chain *chains;
 	uint32_t *rules;
+	uint32_t *dead; /* of each rule, as dead_find() says */
 	struct filter_op *operations;
 	uint32_t chain_count, rule_count, operation_count;
 	uint32_t operation_room;
@@ -57,6 +58,13 @@ int image_compile(struct image *image, const struct ruleset *ruleset,
 		  const struct filter_interface *interfaces, size_t interface_count,
 		  const struct ruleset_report *report);
 void image_free(struct image *image);
+
+/* The greatest value of a field. */
+struct value field_maximum(enum filter_field field, uint8_t family);
+
+/* The values of a field that a rule lets through. Returns 0, or -E2BIG: more than INTERVALS_MAX. */
+int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
+		   uint8_t family);
 
 /* Is the mask of an address a prefix's? */
 bool address_is_prefix(const struct match_address *address, uint8_t family);

@@ -176,3 +176,20 @@ int rows_intern(struct rows *rows, uint32_t *number)
 	rows->changed = 0;
 	return intern(&rows->rows, &row, number);
 }
+
+bool rows_get(const struct rows *rows, uint32_t row, uint32_t rule)
+{
+	const struct filter_row *of = pool_value(&rows->rows, row);
+	const struct filter_part *part = &of->part;
+	const uint32_t number = rule / FILTER_BLOCK_RULES;
+	const struct filter_block *block;
+
+	if (!(of->summary >> number & 1))
+		return false;
+	if (!part->words)
+		part = (const struct filter_part *)rows->lists.values + of->parts + number;
+	block = pool_value(&rows->blocks, part->block);
+	return block->word[rule / FILTER_WORD_RULES % FILTER_BLOCK_WORDS] >>
+		       rule % FILTER_WORD_RULES &
+	       1;
+}

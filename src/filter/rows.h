@@ -41,6 +41,9 @@ void rows_free(struct rows *rows);
 void rows_clear(struct rows *rows);
 void rows_set(struct rows *rows, uint32_t rule, bool value);
 
+/* May a rule match, as far as that row goes? */
+bool rows_get(const struct rows *rows, uint32_t row, uint32_t rule);
+
 /* The number of a row like the one being made, which may go on. -ENOMEM, -E2BIG. */
 int rows_intern(struct rows *rows, uint32_t *number);
 

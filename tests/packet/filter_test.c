@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "filter/dead.h"
 #include "filter/load.h"
 #include "filter/ruleset.h"
 #include "tap.h"
@@ -334,6 +335,7 @@ static bool model_drops(const struct ruleset *ruleset, const struct sample *samp
 /* ---- Comparison ------------------------------------------------------------------------------ */
 
 static unsigned int dropped, accepted; /* of all packets */
+static unsigned int dead;              /* of all rules */
 
 struct trial {
 	struct ruleset ruleset;
@@ -397,6 +399,19 @@ static void compare_verdict(struct trial *trial, const struct sample *sample, bo
 			 (int)run.retval);
 }
 
+/* The model knows nothing of dead rules. */
+static unsigned int wrong_dead(const struct trial *trial)
+{
+	unsigned int wrong = 0;
+
+	for (uint32_t i = 0; i < trial->image.rule_count; i++) {
+		dead += trial->image.dead[i] != DEAD_NOT;
+		if (trial->image.dead[i] != DEAD_NOT && trial->counts[i] && wrong++ < 3)
+			tap_note("rule %u is said to be dead, and the model meets it", i);
+	}
+	return wrong;
+}
+
 static unsigned int wrong_counters(const struct trial *trial)
 {
 	int cpus = libbpf_num_possible_cpus(), map = bpf_map__fd(trial->skeleton->maps.counters);
@@ -430,7 +445,7 @@ static void try_ruleset(uint8_t family, uint32_t rules, uint32_t chains, uint32_
 		make_sample(&sample, family);
 		compare_verdict(&trial, &sample, i & 1);
 	}
-	wrong = wrong_counters(&trial);
+	wrong = wrong_counters(&trial) + wrong_dead(&trial);
 	dropped += trial.drops;
 	accepted += packets - trial.drops;
 	tap(!trial.wrong && !wrong,
@@ -465,5 +480,6 @@ int main(void)
 	}
 	tap(dropped > accepted / 10 && accepted > dropped / 10, "both verdicts were met: %u, %u",
 	    dropped, accepted);
+	tap(dead, "%u rules are dead, and the model met none of them", dead);
 	return tap_end();
 }
