@@ -77,11 +77,12 @@ struct filter_node {
 
 struct filter_slot {
 	__u32 first; /* range, or the node that goes on */
-	__u32 last;  /* range, or FILTER_SLOT_NODE */
+	__u32 last;  /* range, or: */
 };
 
 #define FILTER_SLOT_NODE 0xffffffff
-#define FILTER_NODE_DEPTH 4 /* nodes on the way to a slot of ranges */
+#define FILTER_SLOT_ROW 0xfffffffe /* of all that lie in it, `first` is the row */
+#define FILTER_NODE_DEPTH 4        /* nodes on the way to a slot of ranges */
 
 struct filter_range4 {
 	__u32 start; /* host byte order; the range ends where the next one begins */

@@ -78,6 +78,8 @@ static __always_inline __u32 address_row4(const struct address_maps *maps, __u32
 
 	if (!slot)
 		return 0;
+	if (slot->last == FILTER_SLOT_ROW)
+		return slot->first;
 	/* The last range that begins at the address or before it; the one at `low` does. */
 	low = slot->first;
 	high = slot->last + 1;
@@ -106,6 +108,8 @@ static __always_inline __u32 address_row6(const struct address_maps *maps, const
 
 	if (!slot)
 		return 0;
+	if (slot->last == FILTER_SLOT_ROW)
+		return slot->first;
 	low = slot->first;
 	high = slot->last + 1;
 	for (int i = 0; i < HALVINGS6 && high - low > 1; i++) {

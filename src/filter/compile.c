@@ -486,12 +486,17 @@ static int compile_states(struct compiler *compiler)
 static int compile_rules(struct compiler *compiler)
 {
 	struct image *image = compiler->image;
-	int err = 0;
+	struct operation_lists lists;
+	int err = operation_lists_init(&lists, image->rule_count);
 
 	for (uint32_t i = 0; i < image->rule_count && !err; i++) {
-		image->rules[i] = image->operation_count;
+		const uint32_t first = image->operation_count;
+
 		err = operations_add(image, &compiler->ruleset->rules[i], compiler->report);
+		if (!err)
+			image->rules[i] = operation_lists_share(&lists, image, first);
 	}
+	operation_lists_free(&lists);
 	return err;
 }
 

@@ -190,10 +190,14 @@ static void dump_fields(const struct ruleset *ruleset, const struct image *image
 /* ---- Operations ---------------------------------------------------------------------- */
 
 static const char *const operations[] = {
-	[FILTER_OP_TCP_FLAGS] = "tcp-flags",     [FILTER_OP_ICMP] = "icmp",
-	[FILTER_OP_LENGTH] = "length",           [FILTER_OP_TTL] = "ttl",
-	[FILTER_OP_TOS] = "tos",                 [FILTER_OP_FRAGMENT] = "fragment",
-	[FILTER_OP_SOURCE_MASK] = "source-mask", [FILTER_OP_DESTINATION_MASK] = "destination-mask",
+	[FILTER_OP_TCP_FLAGS] = "tcp-flags",
+	[FILTER_OP_ICMP] = "icmp",
+	[FILTER_OP_LENGTH] = "length",
+	[FILTER_OP_TTL] = "ttl",
+	[FILTER_OP_TOS] = "tos",
+	[FILTER_OP_FRAGMENT] = "fragment",
+	[FILTER_OP_SOURCE_MASK] = "source-mask",
+	[FILTER_OP_DESTINATION_MASK] = "destination-mask",
 };
 
 /* Its arguments are hexadecimal; of addresses, as they are in memory. */
@@ -211,13 +215,12 @@ static void put_operation(const struct filter_op *op, FILE *to)
 static void dump_operations(const struct ruleset *ruleset, const struct image *image, FILE *to)
 {
 	for (uint32_t i = 0; i < image->rule_count; i++) {
-		const uint32_t end = i + 1 < image->rule_count ? image->rules[i + 1] :
-								 image->operation_count;
+		const struct filter_op *op = &image->operations[image->rules[i]];
 
 		put_place(ruleset, i, to);
 		fputs(": ", to);
-		for (uint32_t op = image->rules[i]; op + 1 < end; op++)
-			put_operation(&image->operations[op], to);
+		for (; op->kind >= FILTER_OP_MATCHES; op++)
+			put_operation(op, to);
 		put_target(ruleset, &ruleset->rules[i].target, to);
 		fputc('\n', to);
 	}

@@ -623,6 +623,56 @@ struct filter_tally operations_tally(const struct filter_op *op)
 	return tally;
 }
 
+/* ---- Sharing --------------------------------------------------------------------------- */
+
+int operation_lists_init(struct operation_lists *lists, uint32_t rule_count)
+{
+	lists->slot_count = 64;
+	while (lists->slot_count < 2 * rule_count)
+		lists->slot_count *= 2;
+	lists->slots = calloc(lists->slot_count, sizeof(*lists->slots));
+	return lists->slots ? 0 : -ENOMEM;
+}
+
+void operation_lists_free(struct operation_lists *lists)
+{
+	free(lists->slots);
+}
+
+static uint32_t hash_list(const struct image *image, uint32_t first)
+{
+	const unsigned char *bytes = (const unsigned char *)&image->operations[first];
+	const size_t size = (image->operation_count - first) * sizeof(*image->operations);
+	uint32_t hash = 2166136261;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 16777619;
+	return hash;
+}
+
+/* A list ends with its target, and has but one: none is the beginning of another. */
+static bool is_list(const struct image *image, uint32_t at, uint32_t first)
+{
+	const uint32_t count = image->operation_count - first;
+
+	return at + count <= first && !memcmp(&image->operations[at], &image->operations[first],
+					      count * sizeof(*image->operations));
+}
+
+uint32_t operation_lists_share(struct operation_lists *lists, struct image *image, uint32_t first)
+{
+	uint32_t at = hash_list(image, first) & (lists->slot_count - 1);
+
+	while (lists->slots[at] && !is_list(image, lists->slots[at] - 1, first))
+		at = (at + 1) & (lists->slot_count - 1);
+	if (!lists->slots[at]) {
+		lists->slots[at] = first + 1;
+		return first;
+	}
+	image->operation_count = first;
+	return lists->slots[at] - 1;
+}
+
 uint64_t operations_used(const struct image *image)
 {
 	uint64_t used = 0;

@@ -139,10 +139,26 @@ static uint64_t end_of(uint64_t value, uint32_t shift)
 
 static int add_node(struct address_ranges *ranges, const struct span *span, unsigned int depth);
 
+static uint32_t row_of(const struct address_ranges *ranges, uint32_t range)
+{
+	return ranges->family == AF_INET ?
+		       ((const struct filter_range4 *)ranges->ranges)[range].row :
+		       ((const struct filter_range6 *)ranges->ranges)[range].row;
+}
+
+static void fill_with_row(struct address_ranges *ranges, uint32_t slot, uint32_t range)
+{
+	ranges->slots[slot] = (struct filter_slot){ row_of(ranges, range), FILTER_SLOT_ROW };
+}
+
 /* A slot of a few ranges, or one that leads to a node of its own. */
 static int fill_slot(struct address_ranges *ranges, uint32_t slot, const struct span *span,
 		     unsigned int depth)
 {
+	if (span->first == span->last) {
+		fill_with_row(ranges, slot, span->first);
+		return 0;
+	}
 	ranges->slots[slot] = (struct filter_slot){ span->first, span->last };
 	if (span->last - span->first < SLOT_RANGES || depth + 1 == FILTER_NODE_DEPTH)
 		return 0;
@@ -158,7 +174,7 @@ static int fill_slots(struct address_ranges *ranges, const struct filter_node *n
 	uint32_t range = span->first;
 	int err = 0;
 
-	ranges->slots[node->slots] = (struct filter_slot){ span->first, span->first };
+	fill_with_row(ranges, node->slots, span->first);
 	for (uint32_t i = 1; i < node->last && !err; i++) {
 		const uint64_t value = node->base + ((uint64_t)(i - 1) << node->shift);
 		struct span inner = { .lower = lower };
@@ -169,8 +185,7 @@ static int fill_slots(struct address_ranges *ranges, const struct filter_node *n
 		err = fill_slot(ranges, node->slots + i, &inner, depth);
 	}
 	if (node->last)
-		ranges->slots[node->slots + node->last] =
-			(struct filter_slot){ span->last, span->last };
+		fill_with_row(ranges, node->slots + node->last, span->last);
 	return err;
 }
 
