@@ -78,7 +78,7 @@ static const struct layout layout6 = {
 /*
  * A flow's number: its low bits are added to the first source port, the rest to the destination.
  * No destination has more flows than that, so masquerade can keep every source port. With --hosts
- * all of it is added to the destination.
+ * all of it is added to the destination, with --sources to the source.
  */
 #define PORT_BITS 15
 #define MAX_FLOWS (1 << 21)

@@ -36,6 +36,7 @@ const volatile __u8 stack_mark; /* answer: TOS of what the stack forwarded */
 const volatile bool mixed;      /* frames of several lengths, in turn */
 const volatile __u16 frame_lens[MIX_FRAMES];
 const volatile __u32 port_bits = PORT_BITS; /* of a flow's number that make its source port */
+const volatile bool by_source = false;      /* the rest goes to the source, not the destination */
 
 /* The loader runs the generator on one CPU, so this needs no atomics. */
 __u32 slot;       /* of the flow whose turn it is */
@@ -160,10 +161,10 @@ static __always_inline void write_flow(const struct layout *at, __u16 *word)
 		udp[UDP_SOURCE] = random;
 		udp[UDP_DEST] = bpf_htons(bpf_ntohs(udp[UDP_DEST]) + FLOOD_PORT_OFFSET);
 	} else {
-		__u32 number = next_flow();
+		__u32 number = next_flow(), host = by_source ? at->source : at->dest;
 
 		udp[UDP_SOURCE] = bpf_htons(first_port + (number & ((1U << port_bits) - 1)));
-		word[at->dest] = bpf_htons(bpf_ntohs(word[at->dest]) + (number >> port_bits));
+		word[host] = bpf_htons(bpf_ntohs(word[host]) + (number >> port_bits));
 	}
 }
 

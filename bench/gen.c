@@ -55,12 +55,13 @@ struct options {
 	unsigned int flood;
 	bool imix;
 	bool hosts;
+	bool sources;
 };
 
 static const char usage[] =
 	"usage: gen send --dev NAME --dmac MAC --smac MAC --src ADDRESS --dst ADDRESS\n"
 	"                --sport PORT --dport PORT --flows N (--frames N | --seconds N)\n"
-	"                [--rate N] [--lifetime N] [--flood N] [--ttl N] [--imix] [--hosts]\n"
+	"                [--rate N] [--lifetime N] [--flood N] [--ttl N] [--imix] [--hosts | --sources]\n"
 	"       gen sink --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --dport PORT [--ttl N]\n"
 	"       gen answer --dev NAME --dmac MAC --src ADDRESS --dst ADDRESS --sport PORT --dport PORT\n"
 	"                  --flows N [--mark TOS]\n"
@@ -69,7 +70,8 @@ static const char usage[] =
 	"      destination) out of a device, at a rate; each flow makes place for a new one after\n"
 	"      so many frames; between two frames so many of a flood from random sources. Frames\n"
 	"      are as short as can be: 60 bytes, 62 of IPv6; or --imix: 7 of 64, 4 of 594, 1 of 1518\n"
-	"      with the FCS; with --hosts each flow has a destination of its own\n"
+	"      with the FCS; with --hosts each flow has a destination of its own, with\n"
+	"      --sources a source\n"
 	"sink: count and drop them; prints the counts for every line on stdin, ends with it\n"
 	"answer: send them back; prints the same way, and how long flows had the TOS of the stack\n"
 	"drop: drop every frame that comes in, unseen\n";
@@ -134,6 +136,9 @@ static void parse_option(int opt, const char *text, struct options *opts)
 	case 'H':
 		opts->hosts = true;
 		break;
+	case 'S':
+		opts->sources = true;
+		break;
 	case 'h':
 		fputs(usage, stdout);
 		exit(0);
@@ -162,6 +167,7 @@ static void parse_options(int argc, char **argv, struct options *opts)
 		{ "mark", required_argument, NULL, 'k' },
 		{ "imix", no_argument, NULL, 'x' },
 		{ "hosts", no_argument, NULL, 'H' },
+		{ "sources", no_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -175,7 +181,7 @@ static void parse_options(int argc, char **argv, struct options *opts)
 
 static void need_flow(const struct options *opts)
 {
-	unsigned int ports = opts->hosts ? 1 : 1 << PORT_BITS;
+	unsigned int ports = opts->hosts || opts->sources ? 1 : 1 << PORT_BITS;
 
 	if (!opts->src.family || opts->src.family != opts->dst.family || !opts->dport ||
 	    opts->sport + (opts->flows < ports ? opts->flows : ports) > 65536)
@@ -308,7 +314,8 @@ static struct gen_bpf *load(const struct options *opts, const struct frame *fram
 	skel->rodata->lifetime = opts->lifetime;
 	skel->rodata->flood = opts->flood;
 	skel->rodata->stack_mark = opts->mark;
-	skel->rodata->port_bits = opts->hosts ? 0 : PORT_BITS;
+	skel->rodata->port_bits = opts->hosts || opts->sources ? 0 : PORT_BITS;
+	skel->rodata->by_source = opts->sources;
 	bpf_map__set_max_entries(skel->maps.times, opts->flows);
 	bpf_object__for_each_program(prog, skel->obj)
 		bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), name));

@@ -77,12 +77,18 @@ TARGETS = (
            ("change", "table/xdp", "first_s"), False, 1, "{:.2f} s"),
     Target("kernel memory per offloaded direction, IPv4",
            ("scale", "bpfw-xdp/100000", "table_bytes"), False, 256, "{:.0f} bytes"),
-    Target("filter at XDP, 10,000 rules / 1 rule, cost of a drop, rules hit at random",
+    Target("filter at XDP in a router, 10,000 rules hit at random / 1 rule, cost of a drop",
            ("filter", "drop-random/bpfw-xdp/10000", "of-one"), False, 1.5),
-    Target("iptables / filter at XDP, 1 rule, cost of a drop",
+    Target("filter at XDP on a server, 10,000 rules hit at random / 1 rule, cost of a drop",
+           ("filter", "input-random/bpfw-xdp/10000", "of-one"), False, 1.5),
+    Target("cheaper iptables / filter at XDP in a router, 1 rule, cost of a drop",
            ("filter", "drop-random/bpfw-xdp/1", "times-cheaper"), True, 5, "{:.1f}"),
-    Target("iptables / filter at XDP, 1,000 rules hit at random, cost of a drop",
-           ("filter", "drop-random/bpfw-xdp/1000", "times-cheaper"), True, 50, "{:.1f}"),
+    Target("cheaper iptables / filter at XDP on a server, 1 rule, cost of a drop",
+           ("filter", "input-random/bpfw-xdp/1", "times-cheaper"), True, 5, "{:.1f}"),
+    *(Target(f"{other} / filter at XDP {where}, 1,000 rules hit at random, cost of a drop",
+             ("filter", f"{kind}-random/bpfw-xdp/1000", f"{other}-ratio"), True, 50, "{:.1f}")
+      for kind, where in (("drop", "in a router"), ("input", "on a server"))
+      for other in ("iptables-nft", "iptables-legacy")),
     Target("filter: load of 10,000 rules",
            ("filter", "load/bpfw-xdp/10000", "time"), False, 2, "{:.2f} s"),
 )
@@ -254,7 +260,8 @@ def filter_sizes(table):
 def filter_costs(table, kind):
     """By place of the rule that is hit; a ruleset of one has but one."""
     sizes = filter_sizes(table)
-    rows = [["rule, system"] + [f"{size:,}" for size in sizes] + ["most / 1", "iptables / it"]]
+    rows = [["rule, system"] + [f"{size:,}" for size in sizes]
+            + ["most / 1", "iptables-legacy / it", "iptables-nft / it"]]
     for place in FILTER_PLACES:
         for system in FILTER_SYSTEMS:
             case = f"{kind}-{place}/{system}"
@@ -262,8 +269,9 @@ def filter_costs(table, kind):
             if any(costs):
                 most = f"{case}/{sizes[-1]}"
                 rows.append([f"{place}, {system}"] + [cell(cost, "{:.0f}") for cost in costs]
-                            + [cell(table.get("filter", most, "of-one")),
-                               cell(table.get("filter", most, "times-cheaper"), "{:,.1f}")])
+                            + [cell(table.get("filter", most, "of-one"))]
+                            + [cell(table.get("filter", most, f"{other}-ratio"), "{:,.1f}")
+                               for other in ("iptables-legacy", "iptables-nft")])
     return rows
 
 
@@ -335,11 +343,12 @@ TABLES = {
     "tcp": tcp, "peers": peers, "stages": stages, "scale": scale, "memory": memory,
     "set-ups": set_ups, "changes": changes, "daemon": daemon, "latency": latency,
     "filter-drop": lambda table: filter_costs(table, "drop"),
+    "filter-input": lambda table: filter_costs(table, "input"),
     "filter-accept": lambda table: filter_costs(table, "accept"), "filter-load": filter_loads,
     "follow": follow, "cpus": lambda table: anything(table, "cpus"),
 }
 SOURCES = {"targets": (None,), "tcp": ("run", "tcp"), "stages": ("program",),
-           **{f"filter-{name}": ("filter",) for name in ("drop", "accept", "load")},
+           **{f"filter-{name}": ("filter",) for name in ("drop", "input", "accept", "load")},
            "memory": ("scale",), "set-ups": ("change", "udp"), "changes": ("change", "table"),
            **{name: ("run", name.removeprefix("cost-"))
               for name in TABLES if name.startswith("cost-")}}
