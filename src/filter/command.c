@@ -23,7 +23,7 @@
 #define EXIT_USAGE 2
 #define INTERFACES_MAX 4096
 
-	struct arguments {
+struct arguments {
 	const char *file;
 	uint8_t family; /* 0: not given */
 	bool check;

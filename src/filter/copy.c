@@ -108,7 +108,8 @@ static int open_track(struct copy *copy, uint8_t family)
 static int load(struct copy *copy, int program, uint8_t family, const struct copy_place *place)
 {
 	struct filter_bpf *filter = copy->filter;
-	int err = copy_constants(filter, program);
+	_cleanup_close_ int pins = pins_open(false);
+	int err = pins < 0 ? pins : copy_constants(filter, program);
 
 	if (err)
 		return err;
@@ -119,7 +120,7 @@ static int load(struct copy *copy, int program, uint8_t family, const struct cop
 	err = err ? err : size_maps(filter, program);
 	err = err ? err : open_track(copy, family);
 	err = err ? err : filter_bpf__load(filter);
-	err = err ? err : track_load(&copy->track, filter);
+	err = err ? err : track_load(&copy->track, filter, pins);
 	return err ? err : track_swap(&copy->track, filter);
 }
 

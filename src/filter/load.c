@@ -22,7 +22,7 @@ struct table {
 	uint32_t count;
 };
 
-#define TABLES 19
+#define TABLES 20
 
 static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
 			struct table tables[TABLES])

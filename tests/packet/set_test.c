@@ -751,9 +751,9 @@ static void test_held(void)
 	int number = make("held", SET_HASH_IP, AF_INET, 0, 0, 10);
 	uint32_t held = (uint32_t)number;
 
-	set_hold(&store, &held, 1);
+	set_hold(&store, AF_INET6, &held, 1, false);
 	tap(set_destroy(&store, held) == -EBUSY, "a set that a filter uses cannot be destroyed");
-	set_hold(&store, NULL, 0);
+	set_hold(&store, AF_INET6, NULL, 0, true);
 	tap(set_destroy(&store, held) == 0, "... but can be when it does not any more");
 }
 
