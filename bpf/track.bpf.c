@@ -322,8 +322,8 @@ static __always_inline void translate_source(struct filter_walk *walk,
 }
 
 /*
- * No entry: conntrack has called it invalid, or has not seen it, as what comes from a packet socket.
- * A packet that would have begun a connection is of the second kind.
+ * No entry: conntrack has called it invalid, or has not seen it, as what a packet socket sends. A
+ * packet that would have begun a connection is of the second kind.
  */
 static __always_inline __u16 state_of_unseen(const struct filter_walk *walk)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What conntrack is going to say about a TCP segment: the part of nf_conntrack_tcp_packet() and
- * tcp_in_window() (net/netfilter/nf_conntrack_proto_tcp.c) that decides whether it is valid. Nothing
- * is written: conntrack does that when the segment gets there.
+ * tcp_in_window() (net/netfilter/nf_conntrack_proto_tcp.c) that decides whether it is valid.
+ * Nothing is written: conntrack does that when the segment gets there.
  */
 #ifndef BPFW_TRACK_TCP_H
 #define BPFW_TRACK_TCP_H
@@ -227,7 +227,7 @@ static __always_inline bool is_little_more(const struct side *sender, const stru
 	       before(ack, receiver->end + 1);
 }
 
-/* What is below the window conntrack ignores, and lets pass; so only upper bounds are asked here. */
+/* What is below the window conntrack ignores, and lets pass: only upper bounds are asked here. */
 static __always_inline bool is_in_window(struct tracked_tcp *tracked, const struct segment *segment,
 					 const struct nf_conn___bpfw *ct, bool reply)
 {
