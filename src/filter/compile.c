@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "filter/addrtype.h"
 #include "filter/compile.h"
 #include "filter/dead.h"
 #include "filter/interval.h"
@@ -19,6 +20,7 @@ struct compiler {
 	const struct ruleset_report *report;
 	struct event *events; /* of the field in hand */
 	size_t event_count, event_room;
+	struct address_types types; /* read if some rule asks for them */
 };
 
 int rule_refuse(const struct ruleset_report *report, const struct rule *rule, unsigned int column,
@@ -82,9 +84,10 @@ bool address_is_prefix(const struct match_address *address, uint8_t family)
 static int narrow(struct intervals *set, const struct interval *ranges, size_t count, bool invert,
 		  struct value maximum)
 {
-	struct intervals wanted = { 0 };
+	struct intervals wanted;
 	int err = 0;
 
+	wanted.count = 0;
 	for (size_t i = 0; i < count && !err; i++)
 		err = intervals_add(&wanted, ranges[i].first, ranges[i].last);
 	if (!err && invert)
@@ -112,8 +115,15 @@ static int narrow_by_range(struct intervals *set, const struct address_range *gi
 	return narrow(set, &range, 1, given->invert, field_maximum(FILTER_SOURCE, family));
 }
 
-static int address_intervals(struct intervals *set, const struct rule *rule, bool source,
-			     uint8_t family)
+static int narrow_by_type(const struct address_types *types, struct intervals *set,
+			  const struct match_addrtype *match, bool source, uint8_t family)
+{
+	return addrtype_narrow(set, types, source ? match->source : match->destination,
+			       source ? match->source_invert : match->destination_invert, family);
+}
+
+static int address_intervals(const struct address_types *types, struct intervals *set,
+			     const struct rule *rule, bool source, uint8_t family)
 {
 	const struct match_address *address = source ? &rule->source : &rule->destination;
 	int err = 0;
@@ -128,6 +138,8 @@ static int address_intervals(struct intervals *set, const struct rule *rule, boo
 					      source ? &match->iprange->source :
 						       &match->iprange->destination,
 					      family);
+		if (match->kind == MATCH_ADDRTYPE && types)
+			err = narrow_by_type(types, set, &match->addrtype, source, family);
 	}
 	return err;
 }
@@ -181,8 +193,9 @@ static int port_intervals(struct intervals *set, const struct rule *rule, bool s
 	return err;
 }
 
-int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
-		   uint8_t family)
+/* `types` may be NULL: addrtype lets all through then. Returns 0 or -E2BIG. */
+static int find_intervals(const struct address_types *types, struct intervals *set,
+			  const struct rule *rule, enum filter_field field, uint8_t family)
 {
 	const struct value maximum = field_maximum(field, family);
 	const struct value protocol = { 0, rule->protocol.number };
@@ -191,7 +204,7 @@ int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_f
 	switch (field) {
 	case FILTER_SOURCE:
 	case FILTER_DESTINATION:
-		return address_intervals(set, rule, field == FILTER_SOURCE, family);
+		return address_intervals(types, set, rule, field == FILTER_SOURCE, family);
 	case FILTER_SOURCE_PORT:
 	case FILTER_DESTINATION_PORT:
 		return port_intervals(set, rule, field == FILTER_SOURCE_PORT);
@@ -203,6 +216,12 @@ int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_f
 	default:
 		return 0;
 	}
+}
+
+int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
+		   uint8_t family)
+{
+	return find_intervals(NULL, set, rule, field, family);
 }
 
 bool rule_tells_ports(const struct rule *rule)
@@ -276,7 +295,7 @@ static int collect_events(struct compiler *compiler, enum filter_field field, bo
 	for (uint32_t i = 0; i < ruleset->rule_count && !err; i++) {
 		const struct rule *rule = &ruleset->rules[i];
 
-		err = rule_intervals(&set, rule, field, ruleset->family);
+		err = find_intervals(&compiler->types, &set, rule, field, ruleset->family);
 		if (err)
 			return rule_refuse(compiler->report, rule, rule->column, err,
 					   "more than %d ranges of addresses or ports in one rule",
@@ -578,6 +597,31 @@ static int compile(struct compiler *compiler, const struct filter_interface *int
 	return err ? err : compile_devices(compiler, interfaces, interface_count);
 }
 
+static bool asks_for_types(const struct ruleset *ruleset)
+{
+	for (uint32_t i = 0; i < ruleset->rule_count; i++)
+		for (size_t j = 0; j < ruleset->rules[i].match_count; j++)
+			if (ruleset->rules[i].matches[j].kind == MATCH_ADDRTYPE)
+				return true;
+	return false;
+}
+
+static int read_types(struct compiler *compiler)
+{
+	char message[256];
+	int err;
+
+	if (!asks_for_types(compiler->ruleset))
+		return 0;
+	err = address_types_read(&compiler->types, compiler->ruleset->family);
+	if (!err || err == -ENOMEM)
+		return err;
+	snprintf(message, sizeof(message), "%s: cannot read the local routing table: %s",
+		 compiler->report->file, strerror(-err));
+	compiler->report->say(compiler->report->context, false, message);
+	return err;
+}
+
 int image_compile(struct image *image, const struct ruleset *ruleset,
 		  const struct filter_interface *interfaces, size_t interface_count,
 		  const struct ruleset_report *report)
@@ -589,8 +633,10 @@ int image_compile(struct image *image, const struct ruleset *ruleset,
 	if (ruleset->rule_count > FILTER_RULES_MAX)
 		return rule_refuse(report, &ruleset->rules[(size_t)FILTER_RULES_MAX], 1, -E2BIG,
 				   "more than %d rules", FILTER_RULES_MAX);
-	err = compile(&compiler, interfaces, interface_count);
+	err = read_types(&compiler);
+	err = err ? err : compile(&compiler, interfaces, interface_count);
 	free(compiler.events);
+	address_types_free(&compiler.types);
 	if (err)
 		image_free(image);
 	return err;

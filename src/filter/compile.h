@@ -62,7 +62,10 @@ void image_free(struct image *image);
 /* The greatest value of a field. */
 struct value field_maximum(enum filter_field field, uint8_t family);
 
-/* The values of a field that a rule lets through. Returns 0, or -E2BIG: more than INTERVALS_MAX. */
+/*
+ * The values of a field that a rule lets through, or more: addrtype, which depends on the machine's
+ * addresses, is left out. Returns 0, or -E2BIG: more than INTERVALS_MAX.
+ */
 int rule_intervals(struct intervals *set, const struct rule *rule, enum filter_field field,
 		   uint8_t family);
 

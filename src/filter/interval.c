@@ -40,13 +40,21 @@ int intervals_add(struct intervals *set, struct value first, struct value last)
 	return 0;
 }
 
+/* What is not used of a set is not worth the copying. */
+static void assign(struct intervals *set, const struct intervals *from)
+{
+	set->count = from->count;
+	memcpy(set->interval, from->interval, from->count * sizeof(*from->interval));
+}
+
 int intervals_invert(struct intervals *set, struct value maximum)
 {
-	struct intervals inverted = { 0 };
+	struct intervals inverted;
 	struct value next = { 0 };
 	bool over = false; /* `next` is beyond the last value */
 	int err = 0;
 
+	inverted.count = 0;
 	for (size_t i = 0; i < set->count && !err; i++) {
 		const struct interval *one = &set->interval[i];
 
@@ -57,16 +65,17 @@ int intervals_invert(struct intervals *set, struct value maximum)
 	}
 	if (!err && !over)
 		err = intervals_add(&inverted, next, maximum);
-	*set = inverted;
+	assign(set, &inverted);
 	return err;
 }
 
 int intervals_intersect(struct intervals *set, const struct intervals *other)
 {
-	struct intervals both = { 0 };
+	struct intervals both;
 	size_t i = 0, j = 0;
 	int err = 0;
 
+	both.count = 0;
 	while (i < set->count && j < other->count && !err) {
 		const struct interval *a = &set->interval[i], *b = &other->interval[j];
 		struct value first = value_compare(a->first, b->first) > 0 ? a->first : b->first;
@@ -79,7 +88,7 @@ int intervals_intersect(struct intervals *set, const struct intervals *other)
 		else
 			j++;
 	}
-	*set = both;
+	assign(set, &both);
 	return err;
 }
 

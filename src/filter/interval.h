@@ -17,7 +17,7 @@ struct interval {
 };
 
 /* Sorted, disjoint and not adjacent. A multiport has 15 ranges, inverted 16. */
-#define INTERVALS_MAX 32
+#define INTERVALS_MAX 256
 
 struct intervals {
 	size_t count;

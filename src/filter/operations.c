@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "filter/addrtype.h"
 #include "filter/hashlimit.h"
 #include "filter/operations.h"
 #include "filter/set.h"
@@ -431,6 +432,8 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 		return 0;
 	case MATCH_SET:
 		return compile_set(image, &match->set);
+	case MATCH_ADDRTYPE:
+		return addrtype_is_supported(&match->addrtype, image->family) ? 0 : -EOPNOTSUPP;
 	case MATCH_IPRANGE:
 	case MATCH_COMMENT:
 	case MATCH_STATE:
@@ -535,6 +538,7 @@ static bool is_field(const struct match *match)
 	case MATCH_TCP:
 	case MATCH_UDP:
 	case MATCH_SCTP:
+	case MATCH_ADDRTYPE:
 	case MATCH_IPRANGE:
 	case MATCH_CONNTRACK:
 	case MATCH_STATE:

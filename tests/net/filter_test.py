@@ -150,11 +150,24 @@ class Ruleset:
 
     def range_of_addresses(self):
         """In front of what looks at TCP options, behind which it is not supported."""
-        if not self.chance(0.1):
+        if not self.chance(0.2):
             return []
+        if self.chance():
+            return self.types_of_addresses()
         first, last = sorted(self.random.sample(range(1, 250), 2))
         base = "10.0.1." if self.version == 4 else "fd00:1::"
         return ["-m", "iprange"] + self.negated(["--src-range", f"{base}{first}-{base}{last}"])
+
+    def types_of_addresses(self):
+        types = ["LOCAL", "UNICAST", "MULTICAST", "UNSPEC", "LOCAL,UNICAST"]
+        if self.version == 4:
+            types += ["BROADCAST", "LOCAL,BROADCAST", "UNICAST,ANYCAST", "BLACKHOLE,MULTICAST"]
+        words = []
+        if self.chance(0.8):
+            words += self.negated(["--dst-type", self.random.choice(types)])
+        if not words or self.chance(0.3):
+            words += self.negated(["--src-type", self.random.choice(types)])
+        return ["-m", "addrtype", *words]
 
     def more_of_tcp(self):
         words = []

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel takes addresses for (xt_addrtype): the machine's own, broadcast, multicast ... It
+ * asks its routes for each packet; here it is asked once, and what comes of it are ranges.
+ */
+#ifndef BPFW_FILTER_ADDRTYPE_H
+#define BPFW_FILTER_ADDRTYPE_H
+
+#include "filter/interval.h"
+#include "filter/ruleset.h"
+
+struct address_type {
+	struct interval range;
+	uint8_t prefix; /* its length */
+	uint8_t type;   /* RTN_* of <linux/rtnetlink.h> */
+};
+
+/* The local routing table of this network namespace; broader prefixes first. */
+struct address_types {
+	struct address_type *types;
+	uint32_t count, room;
+};
+
+/* Returns 0 or -errno; address_types_free() is for all of them. */
+int address_types_read(struct address_types *types, uint8_t family);
+void address_types_free(struct address_types *types);
+
+/* Can it be told by ranges? */
+bool addrtype_is_supported(const struct match_addrtype *match, uint8_t family);
+
+/* Leave in the set the addresses that are of one of the types `mask`. Returns 0 or -E2BIG. */
+int addrtype_narrow(struct intervals *set, const struct address_types *types, uint16_t mask,
+		    bool invert, uint8_t family);
+
+#endif /* BPFW_FILTER_ADDRTYPE_H */
