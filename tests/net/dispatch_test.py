@@ -10,7 +10,7 @@ import signal
 import time
 
 from netlab import TcpFlow, UdpFlow, attachments, equal, expect, main, test, wait_until
-from netlab.filter import ACCEPT, PORTS, REFUSE, Filter, directory_of, stops
+from netlab.filter import ACCEPT, AT_XDP, PORTS, REFUSE, Filter, directory_of, stops
 from netlab.lab import SLOW
 
 NOTICED = 5.0  # the daemon looks once a second
@@ -61,7 +61,7 @@ def filter_first(context, hook):
     lab = context.lab("xdp", "none")
     filter_ = Filter(context, lab)
     filter_.load(ACCEPT, hook)
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     how = "behind" if hook == "xdp" else "tc"
     stands(bpfw, lan0=how, wan0=how)
     for flow in both_flows(context, lab):
@@ -77,7 +77,7 @@ def filter_first(context, hook):
 def fast_path_first(context, hook):
     """Rules hold for offloaded flows at once, before the daemon can know of them."""
     lab = context.lab("xdp", "none")
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     stands(bpfw, lan0="xdp", wan0="xdp")
     filter_ = Filter(context, lab)
     flows = both_flows(context, lab)
@@ -99,7 +99,7 @@ def fast_path_first(context, hook):
 def traffic_goes_on(context, hook):
     """The filter comes, is loaded anew and goes: every echo of a flow arrives."""
     lab = context.lab("xdp", "none")
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     filter_ = Filter(context, lab)
     flow = context.keep(TcpFlow(lab))
     flow.wait_offloaded(bpfw)
@@ -122,7 +122,7 @@ def traffic_goes_on(context, hook):
 def unloaded_before_it_was_noticed(context, hook):
     """The daemon's link was taken and given up while the daemon slept."""
     lab = context.lab("xdp", "none")
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     filter_ = Filter(context, lab)
     bpfw.freeze()
     filter_.load(REFUSE, hook)
@@ -148,7 +148,7 @@ def without_the_daemon(context, hook, end):
     lab = context.lab("xdp", "none")
     filter_ = Filter(context, lab)
     filter_.load(ACCEPT, hook)
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     flow = context.keep(TcpFlow(lab))
     flow.wait_offloaded(bpfw)
     flow.start()
@@ -173,7 +173,7 @@ def without_the_daemon(context, hook, end):
     if end == "stopped":
         bpfw.thaw()
     else:
-        bpfw = context.running(lab, None)
+        bpfw = context.running(lab, AT_XDP)
     with UdpFlow(lab, port=5001) as other:
         goes_fast(other, bpfw, filter_)
 
@@ -211,7 +211,7 @@ def filter_moves_to_another_hook(context):
     lab = context.lab("xdp", "none")
     filter_ = Filter(context, lab)
     filter_.load(ACCEPT, "tc")
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     flow = context.keep(TcpFlow(lab))
     flow.start()
     for hook, how, entry in (("xdp", "behind", "entry_xdp"), ("tc", "tc", "entry_tc_in")):

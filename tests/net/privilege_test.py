@@ -9,7 +9,7 @@ import signal
 from netlab import Skip, TcpFlow, UdpFlow, attachments, binary, equal, expect, main, test
 from netlab import wait_until
 from netlab.bpfw import ROOT
-from netlab.filter import ACCEPT, REFUSE, Filter, stops
+from netlab.filter import ACCEPT, AT_XDP, REFUSE, Filter, stops
 from netlab.lab import run
 
 CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF = 12, 19, 38, 39
@@ -129,7 +129,7 @@ def follows_the_filter_without_privileges(context):
     """The daemon that gave them up stands behind what is loaded then, and alone again after it."""
     take_filtering_build()
     lab = context.lab("xdp", "none")
-    bpfw = context.running(lab, None)
+    bpfw = context.running(lab, AT_XDP)
     equal(status(bpfw)["Seccomp"], "2", "Seccomp")
     equal(modes(bpfw), {"xdp"}, "modes of the ports")
     filter_ = Filter(context, lab)
@@ -188,7 +188,7 @@ def not_root_beside_the_filter(context, first, hook):
     filter_ = Filter(context, lab)
     if first == "filter":
         filter_.load(ACCEPT, hook)
-    bpfw = context.running(lab, None, launcher=without_privileges(lab))
+    bpfw = context.running(lab, AT_XDP, launcher=without_privileges(lab))
     if first != "filter":
         equal(modes(bpfw), {"xdp"}, "modes before the filter is loaded")
         filter_.load(ACCEPT, hook)

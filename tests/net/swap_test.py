@@ -23,7 +23,7 @@ from netlab import Skip, TcpFlow, equal, expect, main, test
 from netlab import frames
 from netlab import xdp
 from netlab import lab as topology
-from netlab.filter import Filter, directory_of, load_words
+from netlab.filter import AT_XDP, Filter, directory_of, load_words
 from netlab.lab import wait_until
 
 LOADS = int(os.environ.get("BPFW_TEST_LOADS") or 10)
@@ -305,7 +305,7 @@ def fast_path_goes_on_when_the_load_is_killed(context, hook):
     if not shutil.which("strace"):
         raise Skip("no strace here")
     router = Router(context)
-    bpfw = context.running(router.lab, None)
+    bpfw = context.running(router.lab, AT_XDP)
     words = load_words(hook)
     steps = steps_of(router, words, TEXTS[0])
     flow = context.keep(TcpFlow(router.lab))

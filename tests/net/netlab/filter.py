@@ -8,10 +8,13 @@ import socket
 import sys
 
 from .bpfw import binary, environment
+from .lab import kernel_version
 from .traffic import UdpFlow
 
 PORTS = ("lan0", "wan0")
 SO_NETNS_COOKIE = 71
+# Before 6.3 the automatic hook takes no veth to XDP.
+AT_XDP = None if kernel_version() >= (6, 3) else "xdp"
 
 RULES = """*filter
 :INPUT ACCEPT [0:0]
