@@ -21,6 +21,14 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
+/* The number of the namespace's file, 0 if there is no /proc. */
+static uint64_t namespace_number(void)
+{
+	struct stat status;
+
+	return stat("/proc/self/ns/net", &status) ? 0 : status.st_ino;
+}
+
 /*
  * What tells this network namespace from all others since the machine was started. Before Linux
  * 5.14 it is the number of its file, which another may have after it.
@@ -30,11 +38,10 @@ static uint64_t namespace_id(void)
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
-	struct stat status;
 
 	if (fd >= 0 && !getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len))
 		return cookie;
-	return stat("/proc/self/ns/net", &status) ? 0 : status.st_ino;
+	return namespace_number();
 }
 
 #define OURS "filter"
@@ -43,14 +50,11 @@ static uint64_t namespace_id(void)
 /* Namespaces have no smaller numbers: the kernel's PROC_DYNAMIC_FIRST. */
 #define FIRST_NAMESPACE 0xf0000000
 
-/* The number of the namespace's file says later whether it still is there. */
+/* The number says later whether the namespace still is there. */
 static void directory_name(char name[64], const char *purpose)
 {
-	struct stat status = { 0 };
-
-	stat("/proc/self/ns/net", &status);
 	snprintf(name, 64, OF_ALL "%s-%llx-%llu", purpose, (unsigned long long)namespace_id(),
-		 (unsigned long long)status.st_ino);
+		 (unsigned long long)namespace_number());
 }
 
 /* Only root, or who we are, can have made what is taken from it. */
@@ -90,7 +94,7 @@ int pins_look(void)
 	char name[64];
 	int err;
 
-	if (bpffs < 0 || fstatfs(bpffs, &fs) || fs.f_type != BPF_FS_MAGIC)
+	if (bpffs < 0 || fstatfs(bpffs, &fs) || fs.f_type != BPF_FS_MAGIC || !namespace_number())
 		return -EACCES;
 	directory_name(name, OURS);
 	fd = openat(bpffs, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -9,9 +9,10 @@ import os
 import signal
 import time
 
-from netlab import TcpFlow, UdpFlow, attachments, equal, expect, main, test, wait_until
+from netlab import Skip, TcpFlow, UdpFlow, attachments, equal, expect, main, test, wait_until
+from netlab import xdp
 from netlab.filter import ACCEPT, AT_XDP, PORTS, REFUSE, Filter, directory_of, stops
-from netlab.lab import SLOW
+from netlab.lab import SLOW, kernel_version
 
 NOTICED = 5.0  # the daemon looks once a second
 MODES = {"tc": ("tcx", "clsact"), "xdp": ("xdp",)}
@@ -235,6 +236,36 @@ def pins_of_another_namespace(context, state):
         first.close()
     Filter(context, context.lab("tc", "none")).load(ACCEPT)
     equal(os.path.isdir(directory), state == "alive", f"{directory} is there")
+
+
+def ingress_programs(lab, device):
+    """At tcx, in the order in which they see packets; that of somebody else has no name."""
+    hooks = lab.router.json("bpftool", "-j", "net", "show")[0]["tc"]
+    return [hook.get("name", "") for hook in hooks
+            if hook["devname"] == device and hook["kind"] == "tcx/ingress"]
+
+
+@test()
+def order_among_others_at_tcx(context):
+    """The filter comes before all that is there, and stays where it is when it is loaded anew."""
+    if kernel_version() < (6, 6):
+        raise Skip("no tcx here")
+    lab = context.lab("tc", "none")
+    with lab.router.enter():
+        context.keep(os.fdopen(xdp.attach_tcx_next(lab.router.ifindex("lan0")), "rb"))
+    bpfw = context.running(lab, "tc")
+    filter_ = Filter(context, lab)
+    filter_.load(ACCEPT)
+    with lab.router.enter():
+        context.keep(os.fdopen(xdp.attach_tcx_next(lab.router.ifindex("lan0")), "rb"))
+    wanted = ["entry_tc_in", "", "bpfw_tc", ""]
+    equal(ingress_programs(lab, "lan0"), wanted, "programs at lan0")
+    filter_.load(ACCEPT)
+    equal(ingress_programs(lab, "lan0"), wanted, "programs at lan0 after another load")
+    with TcpFlow(lab) as flow:
+        goes_fast(flow, bpfw, filter_)
+    filter_("unload")
+    equal(ingress_programs(lab, "lan0"), wanted[1:], "programs at lan0 after the filter")
 
 
 def with_qdisc(lab):

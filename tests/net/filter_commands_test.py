@@ -509,7 +509,7 @@ def why_takes_marks_and_states(context):
         "-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n"))
     if loaded.returncode:
         raise Skip("this kernel does not tell states: " + loaded.stderr.strip())
-    for flags, rule in (("SYN", 1), ("ACK", 2)):
+    for flags, rule in (("SYN", 1), ("RST", 2)):
         answer, = why(router, *words, "--tcp-flags", flags)
         equal((answer["rule"], answer["verdict"]), (rule, "DROP"), f"answer to {flags}")
 

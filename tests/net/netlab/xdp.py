@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An XDP program that passes everything, by bpf(2) alone: no compiler, no library."""
+"""Programs that pass everything, at XDP and tcx, by bpf(2) alone: no compiler, no library."""
 
 import contextlib
 import ctypes
@@ -10,7 +10,8 @@ import struct
 
 BPF_PROG_LOAD, BPF_LINK_CREATE = 5, 28
 PROG_TYPE_XDP, ATTACH_TYPE_XDP = 6, 37
-XDP_PASS = 2
+PROG_TYPE_SCHED_CLS, ATTACH_TYPE_TCX_INGRESS = 3, 46
+XDP_PASS, TCX_NEXT = 2, -1
 NUMBER = {"x86_64": 321, "s390x": 351, "aarch64": 280}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,13 +37,27 @@ def _instruction(opcode, immediate):
     return struct.pack("=BBhi", opcode, 0, 0, immediate)
 
 
-def attach_pass(ifindex):
-    """A descriptor; closing it detaches. The caller is in the device's network namespace."""
-    code = ctypes.create_string_buffer(_instruction(0xb7, XDP_PASS) + _instruction(0x95, 0))
+def _load_constant(kind, value):
+    """A program of that type that returns the value."""
+    code = ctypes.create_string_buffer(_instruction(0xb7, value) + _instruction(0x95, 0))
     licence = ctypes.create_string_buffer(b"GPL")
-    program = bpf(BPF_PROG_LOAD, struct.pack("=LLQQ", PROG_TYPE_XDP, 2, ctypes.addressof(code),
-                                              ctypes.addressof(licence)))
+    return bpf(BPF_PROG_LOAD, struct.pack("=LLQQ", kind, 2, ctypes.addressof(code),
+                                          ctypes.addressof(licence)))
+
+
+def _attach_constant(ifindex, kind, value, hook):
+    program = _load_constant(kind, value)
     try:
-        return bpf(BPF_LINK_CREATE, struct.pack("=LLLL", program, ifindex, ATTACH_TYPE_XDP, 0))
+        return bpf(BPF_LINK_CREATE, struct.pack("=LLLL", program, ifindex, hook, 0))
     finally:
         os.close(program)
+
+
+def attach_pass(ifindex):
+    """A descriptor; closing it detaches. The caller is in the device's network namespace."""
+    return _attach_constant(ifindex, PROG_TYPE_XDP, XDP_PASS, ATTACH_TYPE_XDP)
+
+
+def attach_tcx_next(ifindex):
+    """The same at tcx ingress (Linux 6.6)."""
+    return _attach_constant(ifindex, PROG_TYPE_SCHED_CLS, TCX_NEXT, ATTACH_TYPE_TCX_INGRESS)
