@@ -413,8 +413,9 @@ def first_differences(ours, theirs, most=6):
     return "\n".join(f"bpfw:     {a}\niptables: {b}" for a, b in pairs[:most])
 
 
-def iptables_variant(namespace, version):
-    for variant in ("legacy", "nft"):
+def iptables_variant(namespace, version, number=1):
+    """They take turns, where this kernel has both."""
+    for variant in ("legacy", "nft") if number % 2 else ("nft", "legacy"):
         probe = namespace.run(f"{IPTABLES[version]}-{variant}-save", "-t", "filter", check=False)
         if not probe.returncode:
             return f"{IPTABLES[version]}-{variant}"
@@ -431,7 +432,7 @@ COMMIT
 
 def with_both(router, text, number, version):
     """What comes out and the counters afterwards: of iptables, of bpfw."""
-    iptables = iptables_variant(router.namespace, version)
+    iptables = iptables_variant(router.namespace, version, number)
     restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
     expect(not restored.returncode, f"iptables refuses the rules: {restored.stderr}\n{text}")
     # What iptables-nft makes of ports looks into fragments that have no ports.
