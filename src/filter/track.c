@@ -63,6 +63,20 @@ static uint32_t free_place(const struct bpf_map *stages, uint32_t family_stage)
 	return program >= 0 && used == first ? first + 1 : first;
 }
 
+/* Nobody but the kernel's own rules makes it track, namespace by namespace. */
+static void warn_of_silence(void)
+{
+	_cleanup_close_ int fd =
+		open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10))
+		return;
+	log_warn("rules ask for the state of connections, and conntrack has none in this network "
+		 "namespace: unless a rule of the kernel makes it track (NAT, nft 'ct state', "
+		 "iptables -m conntrack), no packet is ever ESTABLISHED");
+}
+
 int track_open(struct track *track, struct filter_bpf *filter, const struct image *image)
 {
 	memset(track, 0, sizeof(*track));
@@ -72,6 +86,7 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
 	track->skeleton = track_bpf__open();
 	if (!track->skeleton)
 		return -errno;
+	warn_of_silence();
 	track->judge_tc = free_place(filter->maps.stages_tc, track->family_stage);
 	track->judge_xdp = free_place(filter->maps.stages_xdp, track->family_stage);
 	filter->rodata->is_tracked = true;
@@ -147,20 +162,6 @@ static int pin_learnt(const struct track_bpf *track, int pins)
 	return err;
 }
 
-/* Nobody but the kernel's own rules makes it track, namespace by namespace. */
-static void warn_of_silence(void)
-{
-	_cleanup_close_ int fd =
-		open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC);
-	char text[16] = "";
-
-	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10))
-		return;
-	log_warn("rules ask for the state of connections, and conntrack has none in this network "
-		 "namespace: unless a rule of the kernel makes it track (NAT, nft 'ct state', "
-		 "iptables -m conntrack), no packet is ever ESTABLISHED");
-}
-
 int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 {
 	int err;
@@ -176,7 +177,6 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 		say_why(err);
 		return err;
 	}
-	warn_of_silence();
 	err = pin_learnt(track->skeleton, pins);
 	return err ? err : bind_text(track->skeleton, filter);
 }
