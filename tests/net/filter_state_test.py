@@ -28,7 +28,7 @@ from netlab.lab import run
 from nobtf_test import KERNEL_BTF, without_btf
 
 SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
-STEPS = int(os.environ.get("BPFW_TEST_STEPS", "80"))
+STEPS = int(os.environ.get("BPFW_TEST_STEPS", "60"))
 SWAPS = 30
 HOOKS = ("tc", "xdp")
 MARKER = 4242  # the port of what is sent behind a frame, to know that it has been dealt with
@@ -513,7 +513,7 @@ def no_packet_between_two_rulesets(context, hook):
     router.load(texts[0])
     wire.send("near", datagram(wire, "near", 5000, 7))
     wire.send("far", datagram(wire, "far", 7, 5000))
-    sent, swaps, deadline = 0, 0, time.monotonic() + 8
+    sent, swaps, deadline = 0, 0, time.monotonic() + 4
     while time.monotonic() < deadline and swaps < SWAPS:
         swap = threading.Thread(target=router.load, args=(texts[swaps % 3],))
         swaps += 1
