@@ -93,8 +93,8 @@ static void put_matches(FILE *to, uint8_t family)
 		put_tcp(to);
 		break;
 	case 2:
-		fprintf(to, " -p udp -m multiport%s --dports %u,%u,%u:%u", below(3) ? "" : " !",
-			below(10), 10 + below(5), 16, 17 + below(5));
+		fprintf(to, " -p udp -m multiport%s --%sports %u,%u,%u:%u", below(3) ? "" : " !",
+			below(2) ? "d" : "", below(10), 10 + below(5), 16, 17 + below(5));
 		break;
 	case 3:
 		fprintf(to, "%s -p %s", below(2) ? "" : " !", below(2) ? "udp" : "tcp");
@@ -245,12 +245,16 @@ static bool address_matches(const struct match_address *match, const struct in6_
 	return !match->given || same != match->invert;
 }
 
-static bool in_ports(const struct match_multiport *multiport, uint16_t port)
+static bool in_ports(const struct match_multiport *multiport, const struct sample *sample)
 {
+	const uint16_t ports[] = { sample->dport, multiport->of == MULTIPORT_EITHER ?
+							  sample->sport :
+							  sample->dport };
 	bool found = false;
 
-	for (size_t i = 0; i < multiport->count; i++)
-		found |= port >= multiport->ports[i].low && port <= multiport->ports[i].high;
+	for (size_t i = 0; i < 2 * multiport->count; i++)
+		found |= ports[i & 1] >= multiport->ports[i / 2].low &&
+			 ports[i & 1] <= multiport->ports[i / 2].high;
 	return found != multiport->invert;
 }
 
@@ -263,7 +267,7 @@ static bool match_holds(const struct match *match, const struct sample *sample)
 		       (!match->tcp.flags_given || ((sample->flags & match->tcp.flags_mask) ==
 						    match->tcp.flags) != match->tcp.flags_invert);
 	case MATCH_MULTIPORT:
-		return in_ports(&match->multiport, sample->dport);
+		return in_ports(&match->multiport, sample);
 	case MATCH_LENGTH:
 		return (sample->length >= match->range.low &&
 			sample->length <= match->range.high) != match->range.invert;
@@ -463,6 +467,76 @@ static uint32_t ruleset_count(void)
 	return factor > 1 ? 2 : RULESETS;
 }
 
+/* ---- All kinds of operations at once: what old verifiers have most to do with --------------- */
+
+static const char everything[] =
+	"*filter\n:INPUT ACCEPT [0:0]\n:user - [0:0]\n"
+	"-A INPUT -s fd00::1/255.0.255.0 -i lo -p tcp -m tcp --dport 1:5 --tcp-option 3 -j user\n"
+	"-A INPUT -p tcp -m tcp --tcp-flags SYN,ACK SYN -m tcpmss --mss 5 -m mark --mark 4 -g user\n"
+	"-A INPUT -m pkttype --pkt-type broadcast -m mac --mac-source 00:01:02:03:04:05 -j RETURN\n"
+	"-A INPUT -p udp -m multiport --ports 3,4,5 -m tos --tos 0x10 -m ecn --ecn-ip-ect 2\n"
+	"-A INPUT -p icmp -m icmp --icmp-type 3/4 -m ttl --ttl-gt 3 -j DROP\n"
+	"-A INPUT -m limit --limit 5/min -m length --length 40:90 -j LOG\n"
+	"-A INPUT -m statistic --mode nth --every 3 --packet 0 -j MARK --set-xmark 0x1\n"
+	"-A INPUT -m statistic --mode random --probability 0.5\n"
+	"-A INPUT -m time --timestart 10:00 --timestop 12:00 --weekdays Mon --monthdays 3\n"
+	"-A INPUT -m time --datestart 2020-01-01 -f\n"
+	"-A INPUT -m u32 --u32 \"6&0xff=1,2:3 && 0>>22&0x3c@4<<3=5:9\"\n"
+	"-A INPUT -m hashlimit --hashlimit-upto 5/min --hashlimit-name x --hashlimit-mode srcip\n"
+	"-A INPUT -m hashlimit --hashlimit-upto 5kb/s --hashlimit-name y --hashlimit-mode "
+	"srcip,dstip,srcport\n"
+	"-A INPUT -m addrtype --dst-type LOCAL -m iprange --src-range 10.0.0.1-10.0.0.9\n"
+	"COMMIT\n";
+
+/* The same rules for the other family: its own words for what is IPv4's. */
+static char *text_for(uint8_t family)
+{
+	static const char *const words[][2] = {
+		{ "fd00::1/255.0.255.0", "10.0.0.1/255.0.255.0" },
+		{ "fd00::1/255.0.255.0", "fd00::1/ffff:0:ffff::" },
+		{ "-p icmp -m icmp --icmp-type 3/4 -m ttl --ttl-gt",
+		  "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4 -m hl --hl-gt" },
+		{ " -f\n", "\n" },
+		{ "10.0.0.1-10.0.0.9", "fd00::1-fd00::9" },
+	};
+	char *text = strdup(everything);
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		char *at = text ? strstr(text, words[i][0]) : NULL, *longer = NULL;
+
+		if (!at || (family == AF_INET) != !i)
+			continue;
+		if (asprintf(&longer, "%.*s%s%s", (int)(at - text), text, words[i][1],
+			     at + strlen(words[i][0])) < 0)
+			tap_bail_out("no memory");
+		free(text);
+		text = longer;
+	}
+	if (!text)
+		tap_bail_out("no memory");
+	return text;
+}
+
+static void load_everything(uint8_t family)
+{
+	const struct ruleset_report report = { say, NULL, "everything" };
+	_cleanup_free_ char *text = text_for(family);
+	struct filter_bpf *skeleton = filter_bpf__open();
+	struct ruleset ruleset;
+	struct image image;
+	int err;
+
+	if (!skeleton || ruleset_parse(&ruleset, text, strlen(text), family, &report) ||
+	    image_compile(&image, &ruleset, NULL, 0, &report))
+		tap_bail_out("the ruleset with everything cannot be compiled");
+	err = ruleset_load(skeleton, &image);
+	tap(!err, "IPv%d: the verifier takes all kinds of operations at once (%s)",
+	    family == AF_INET ? 4 : 6, err ? strerror(-err) : "loaded");
+	filter_bpf__destroy(skeleton);
+	image_free(&image);
+	ruleset_free(&ruleset);
+}
+
 int main(void)
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
@@ -477,6 +551,7 @@ int main(void)
 		for (uint32_t number = 0; number < rulesets; number++)
 			try_ruleset(families[i], 5 + below(120), 1 + below(12), PACKETS);
 		try_ruleset(families[i], LARGE, 16, PACKETS);
+		load_everything(families[i]);
 	}
 	tap(dropped > accepted / 10 && accepted > dropped / 10, "both verdicts were met: %u, %u",
 	    dropped, accepted);
