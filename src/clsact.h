@@ -9,6 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Where the fast path stands, so that the next start finds a leftover. */
+#define CLSACT_FAST_PATH_HANDLE 0xb9
+#define CLSACT_FAST_PATH_PRIORITY 0xb9
+
 /* Where the filter stands: before the fast path, and known by its handle. */
 #define CLSACT_FILTER_HANDLE 0xbf
 #define CLSACT_FILTER_PRIORITY 0x01

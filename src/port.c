@@ -17,10 +17,6 @@
 #include "port.h"
 #include "util.h"
 
-/* Where the clsact filter stands, so that the next start finds a leftover. */
-#define CLSACT_HANDLE 0xb9
-#define CLSACT_PRIORITY 0xb9
-
 const char *attach_mode_name(enum attach_mode mode)
 {
 	static const char *const names[] = {
@@ -280,7 +276,8 @@ static uint32_t attached_tcx(uint32_t ifindex, const char *name)
 static uint32_t attached_clsact(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_FAST_PATH_HANDLE,
+		    .priority = CLSACT_FAST_PATH_PRIORITY);
 
 	return bpf_tc_query(&hook, &filter) ? 0 : filter.prog_id;
 }
@@ -368,7 +365,8 @@ static int attach_clsact(struct port *port, const struct datapath *datapath)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
 		    .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY,
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_FAST_PATH_HANDLE,
+		    .priority = CLSACT_FAST_PATH_PRIORITY,
 		    .prog_fd = datapath_tc_fd(datapath, port->bare), .flags = BPF_TC_F_REPLACE);
 	int err = bpf_tc_hook_create(&hook);
 
@@ -388,7 +386,8 @@ static void detach_clsact(struct port *port)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)port->ifindex,
 		    .attach_point = BPF_TC_INGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_FAST_PATH_HANDLE,
+		    .priority = CLSACT_FAST_PATH_PRIORITY);
 
 	bpf_tc_detach(&hook, &filter);
 	remove_clsact(port);
@@ -892,20 +891,35 @@ enum ports_change ports_update(struct ports *ports, struct datapath *datapath,
 
 /* ---- The filter comes and goes -------------------------------------------------- */
 
-/* The program at XDP is another one now, or none: the link was taken over, or detached. */
+static uint32_t own_program(const struct port *port, const struct datapath *datapath)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int program = port_is_tc(port) ? datapath_tc_fd(datapath, port->bare) :
+					 datapath_xdp_fd(datapath);
+
+	return bpf_prog_get_info_by_fd(program, &info, &len) ? 0 : info.id;
+}
+
+/* The link holds another program now, or is detached: whoever loads a filter does that. */
 static bool has_lost_link(const struct port *port, const struct datapath *datapath)
 {
-	struct bpf_link_info link = { 0 };
-	struct bpf_prog_info program = { 0 };
-	uint32_t len = sizeof(link);
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
 
-	if (port->link_fd < 0 || (port->mode != ATTACH_XDP && port->mode != ATTACH_XDPGENERIC))
-		return false;
-	if (bpf_link_get_info_by_fd(port->link_fd, &link, &len) || !link.xdp.ifindex)
-		return true;
-	len = sizeof(program);
-	return !bpf_prog_get_info_by_fd(datapath_xdp_fd(datapath), &program, &len) &&
-	       program.id != link.prog_id;
+	/* Links at XDP and at tcx say their device first. */
+	return bpf_link_get_info_by_fd(port->link_fd, &info, &len) || !info.xdp.ifindex ||
+	       info.prog_id != own_program(port, datapath);
+}
+
+/* Is the fast path not at the port's hook any more? */
+static bool is_lost(const struct port *port, const struct datapath *datapath)
+{
+	if (port->behind)
+		return !filter_view_is_entered(port->ifindex, datapath_behind_fd(datapath));
+	if (port->link_fd >= 0)
+		return has_lost_link(port, datapath);
+	return port->mode == ATTACH_CLSACT && !attached_clsact(port->ifindex);
 }
 
 /* What the filter has made and could not remove, since we are in it, is ours to remove. */
@@ -925,20 +939,15 @@ static void take_qdiscs(struct ports *ports, const struct filter_view *now)
 bool ports_filter_changed(struct ports *ports, const struct datapath *datapath)
 {
 	struct filter_view now;
-	bool changed;
+	bool changed = false;
 
+	/* A load notes its devices first, then takes the fast path away: ask in the other order. */
+	for (size_t i = 0; i < ports->count && !changed; i++)
+		changed = is_lost(&ports->port[i], datapath);
 	filter_view_read(&now, ports->links);
-	changed = !filter_view_equal(&now, &ports->filter);
+	changed |= !filter_view_equal(&now, &ports->filter);
 	take_qdiscs(ports, &now);
 	ports->filter = now;
-	for (size_t i = 0; i < ports->count && !changed; i++) {
-		struct port *port = &ports->port[i];
-
-		if (port->behind)
-			changed = filter_view_enter(port->ifindex, datapath_behind_fd(datapath));
-		else
-			changed = has_lost_link(port, datapath);
-	}
 	return changed;
 }
 
@@ -947,13 +956,15 @@ static bool stands_right(const struct ports *ports, const struct port *port,
 {
 	const struct filter_view_device *at_xdp = filter_at_xdp(ports, port->ifindex);
 
+	if (is_lost(port, datapath))
+		return false;
 	if (port->hook == HOOK_TC ||
 	    (port->hook == HOOK_AUTO && (ports->auto_is_tc || filter_keeps_at_tc(ports))) ||
 	    (ports->filter.loaded && (!at_xdp || port->switched)))
 		return port_is_tc(port);
 	if (ports->filter.loaded)
 		return port->behind;
-	return !port->behind && !port_is_tc(port) && !has_lost_link(port, datapath);
+	return !port->behind && !port_is_tc(port);
 }
 
 void ports_follow_filter(struct ports *ports, struct datapath *datapath)

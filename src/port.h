@@ -90,10 +90,9 @@ enum ports_change ports_update(struct ports *ports, struct datapath *datapath,
 			       const struct links *links, const struct pppoe_sessions *sessions);
 
 /*
- * Has the filter come, gone or changed since, or has it taken an XDP link of ours? The ports then
- * have to follow; before that no flow may be left in the fast path, since what is right at one hook
- * need not be at another. To be asked about once a second; what has only to be entered again behind
- * the filter is.
+ * Has the filter come, gone or changed since, or has a load taken the fast path away from a port?
+ * The ports then have to follow; before that no flow may be left in the fast path, since what is
+ * right at one hook need not be at another. To be asked about once a second.
  */
 bool ports_filter_changed(struct ports *ports, const struct datapath *datapath);
 void ports_follow_filter(struct ports *ports, struct datapath *datapath);

@@ -16,6 +16,9 @@
 #include "log.h"
 #include "util.h"
 
+#define ATTEMPTS 3      /* where the daemon may do something at the same time */
+#define TCX_PROGRAMS 64 /* that the kernel allows at a hook */
+
 struct attacher {
 	int pins;
 	const struct filter_bpf *skeleton;
@@ -148,33 +151,82 @@ static int take_over_link(int pins, const char *pin, const struct bpf_program *e
 	return err;
 }
 
-static int stand_down(uint32_t ifindex, uint32_t program)
+/* The daemon may be about to detach by itself: what was seen just now need not be there any more. */
+static int stand_down_at_xdp(uint32_t ifindex)
 {
-	_cleanup_close_ int link = find_fast_path(ifindex, program);
+	int err = 0;
 
-	return link < 0 ? link : bpf_link_detach(link);
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+		uint32_t program = fast_path_at(ifindex);
+		_cleanup_close_ int link = program ? find_fast_path(ifindex, program) : -1;
+
+		if (!program)
+			return 0;
+		err = link < 0 ? link : bpf_link_detach(link);
+		if (err != -ENOENT)
+			return err;
+	}
+	return err;
+}
+
+static int stand_down_at_tcx(uint32_t ifindex)
+{
+	uint32_t programs[TCX_PROGRAMS] = { 0 }, links[TCX_PROGRAMS] = { 0 };
+	LIBBPF_OPTS(bpf_prog_query_opts, query, .prog_ids = programs, .link_ids = links,
+		    .count = TCX_PROGRAMS);
+	int err = 0;
+
+	if (bpf_prog_query_opts((int)ifindex, COMPAT_BPF_TCX_INGRESS, &query))
+		return 0; /* no tcx */
+	for (uint32_t i = 0; i < query.count && i < TCX_PROGRAMS && !err; i++) {
+		_cleanup_close_ int link = -1;
+
+		if (!is_fast_path(programs[i]))
+			continue;
+		link = bpf_link_get_fd_by_id(links[i]);
+		err = link < 0 ? link : bpf_link_detach(link);
+	}
+	return err;
+}
+
+static void stand_down_at_clsact(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_FAST_PATH_HANDLE,
+		    .priority = CLSACT_FAST_PATH_PRIORITY);
+
+	bpf_tc_detach(&hook, &filter);
+}
+
+/* Flows may cross a device above the port that is filtered from now on. */
+static int stand_down_elsewhere(const struct attacher *to, uint32_t ifindex)
+{
+	bpf_map_delete_elem(bpf_map__fd(to->skeleton->maps.next_stage), &ifindex);
+	stand_down_at_clsact(ifindex);
+	return stand_down_at_tcx(ifindex);
 }
 
 /*
  * The fast path at XDP of a device that is not filtered there sends packets out without the filter
  * at TC. It is detached; the daemon goes on at TC, behind the filter. A daemon that is just
  * attaching looks for the filter's pins afterwards, which have been there for some time.
+ *
+ * Where devices have become filtered (`more`), it is taken away from all hooks: its flows were
+ * chosen when these devices had no rules. It comes back by itself, without them.
  */
-static int stand_down_fast_paths(void)
+static int stand_down_fast_paths(const struct attacher *to, bool more)
 {
 	struct if_nameindex *all = if_nameindex();
 	int err = 0;
 
 	for (size_t i = 0; all && all[i].if_index && !err; i++) {
-		uint32_t program = fast_path_at(all[i].if_index);
-
-		err = program ? stand_down(all[i].if_index, program) : 0;
+		err = stand_down_at_xdp(all[i].if_index);
+		if (!err && more)
+			err = stand_down_elsewhere(to, all[i].if_index);
 		if (err)
-			log_error(
-				"interface '%s': bpfw's fast path is attached at XDP there, would go "
-				"around the filter and cannot be detached (%s): run it with "
-				"--hook tc",
-				all[i].if_name, strerror(-err));
+			log_error("interface '%s': bpfw's fast path is attached there, would go "
+				  "around the filter and cannot be detached (%s): stop it first",
+				  all[i].if_name, strerror(-err));
 	}
 	if (all)
 		if_freenameindex(all);
@@ -183,7 +235,7 @@ static int stand_down_fast_paths(void)
 
 /* ---- Hooks ------------------------------------------------------------------------------ */
 
-static int attach_xdp(const struct attacher *to, uint32_t ifindex)
+static int try_xdp(const struct attacher *to, uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, native, .flags = XDP_FLAGS_DRV_MODE);
 	LIBBPF_OPTS(bpf_link_create_opts, generic, .flags = XDP_FLAGS_SKB_MODE);
@@ -198,6 +250,16 @@ static int attach_xdp(const struct attacher *to, uint32_t ifindex)
 	/* -EEXIST: a program in the other mode. */
 	if (err == -EBUSY || err == -EEXIST)
 		err = take_over_link(to->pins, pin, entry, ifindex);
+	return err;
+}
+
+/* Once more if the fast path has left the hook in between. */
+static int attach_xdp(const struct attacher *to, uint32_t ifindex)
+{
+	int err = -EBUSY;
+
+	for (int attempt = 0; attempt < ATTEMPTS && err == -EBUSY; attempt++)
+		err = try_xdp(to, ifindex);
 	return err;
 }
 
@@ -455,7 +517,7 @@ int attach_interfaces(int pins, const struct filter_bpf *skeleton,
 	int err = refresh_interfaces(&to, options);
 
 	err = err ? err : attach_new(&to, options, attached, &count);
-	err = err ? err : stand_down_fast_paths();
+	err = err ? err : stand_down_fast_paths(&to, count);
 	while (err && count)
 		detach_interface(pins, to.filtered, attached[--count]);
 	return err;

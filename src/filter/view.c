@@ -121,13 +121,16 @@ static uint32_t program_id(int program)
 int filter_view_enter(uint32_t ifindex, int program)
 {
 	_cleanup_close_ int next = open_next_stage();
+
+	return next < 0 ? next : bpf_map_update_elem(next, &ifindex, &program, BPF_ANY);
+}
+
+bool filter_view_is_entered(uint32_t ifindex, int program)
+{
+	_cleanup_close_ int next = open_next_stage();
 	uint32_t id;
 
-	if (next < 0)
-		return next;
-	if (!bpf_map_lookup_elem(next, &ifindex, &id) && id == program_id(program))
-		return 0;
-	return bpf_map_update_elem(next, &ifindex, &program, BPF_ANY);
+	return next >= 0 && !bpf_map_lookup_elem(next, &ifindex, &id) && id == program_id(program);
 }
 
 void filter_view_leave(uint32_t ifindex)

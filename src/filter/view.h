@@ -33,10 +33,13 @@ bool filter_view_equal(const struct filter_view *a, const struct filter_view *b)
 const struct filter_view_device *filter_view_find(const struct filter_view *view, uint32_t ifindex);
 
 /*
- * Have packets that the filter accepts at XDP of the device go on to this program, if they do not
- * already. Returns 0 or -errno.
+ * Have packets that the filter accepts at XDP of the device go on to this program. Returns 0 or
+ * -errno.
  */
 int filter_view_enter(uint32_t ifindex, int program);
+
+/* Do they? */
+bool filter_view_is_entered(uint32_t ifindex, int program);
 
 /* From here on they take the stack. */
 void filter_view_leave(uint32_t ifindex);

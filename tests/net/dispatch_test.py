@@ -268,6 +268,32 @@ def order_among_others_at_tcx(context):
     equal(ingress_programs(lab, "lan0"), wanted[1:], "programs at lan0 after the filter")
 
 
+@test("tc", "xdp")
+def rules_above_offloaded_flows(context, hook):
+    """A bridge becomes filtered: flows that pass below it meet its rules at once."""
+    lab = context.lab("xdp", "none")
+    take_address_to_bridge(lab)
+    filter_ = Filter(context, lab)
+    if hook == "xdp":
+        filter_.load(ACCEPT, "xdp", ports=("lan0",))
+    bpfw = context.running(lab, "tc" if hook == "tc" else "xdp", interfaces=("br0", "wan0"))
+    stands(bpfw, lan0="behind" if hook == "xdp" else "tc")
+    flow = context.keep(TcpFlow(lab))
+    flow.wait_offloaded(bpfw)
+    bpfw.freeze()
+    filter_.load(ACCEPT, "tc", ports=("br0",))
+    judged = filter_.packets()
+    goes(flow)
+    expect(filter_.packets() - judged >= (16 if hook == "xdp" else 8),
+           "br0's rules do not see what comes in by it")
+    filter_.load(REFUSE, ports=())
+    stops(flow)
+    filter_("unload")
+    bpfw.thaw()
+    flow = context.keep(TcpFlow(lab, port=5001))
+    flow.wait_offloaded(bpfw, 10)
+
+
 def with_qdisc(lab):
     return [port for port in PORTS
             if "clsact" in lab.router.run("tc", "qdisc", "show", "dev", port).stdout]
