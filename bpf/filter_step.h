@@ -154,7 +154,7 @@ static __always_inline int need(const struct filter_walk *walk, const struct fil
 	if (uses_operation(FILTER_OP_SET) && op->kind == FILTER_OP_SET &&
 	    op->a - walk->asked_first >= walk->asked)
 		return STEP_ASK;
-	if (uses_operation(FILTER_OP_SET_CHANGE) && op->kind == FILTER_OP_SET_CHANGE &&
+	if (uses_operation(FILTER_OP_SET_CHANGE) && !tracing && op->kind == FILTER_OP_SET_CHANGE &&
 	    walk->changed != walk->operation + 1)
 		return STEP_CHANGE;
 	return STEP_ON;

@@ -9,6 +9,7 @@
 #include "filter/copy.h"
 #include "filter/inforce.h"
 #include "filter/pins.h"
+#include "filter/set_stage.h"
 #include "util.h"
 
 /* ---- Maps -------------------------------------------------------------------------------- */
@@ -105,7 +106,24 @@ static int open_track(struct copy *copy, uint8_t family)
 	return 0;
 }
 
-static int load(struct copy *copy, int program, uint8_t family, const struct copy_place *place)
+/* Sets are looked up as they are; nothing that is blocked here is counted. */
+static int fill_sets(const struct filter_bpf *filter, const struct set_store *sets, uint8_t family)
+{
+	const struct set_stage_maps maps = { bpf_map__fd(filter->maps.stages_xdp),
+					     bpf_map__fd(filter->maps.stages_tc),
+					     bpf_map__fd(filter->maps.filtered),
+					     bpf_map__fd(filter->maps.walks) };
+	struct set_store uncounted;
+
+	if (!sets)
+		return 0;
+	uncounted = *sets;
+	uncounted.counts_fd = -1;
+	return set_stage_fill(&uncounted, &maps, family, SET_STAGE_LOOKUP | SET_STAGE_BLOCK);
+}
+
+static int load(struct copy *copy, int program, uint8_t family, const struct copy_place *place,
+		const struct set_store *sets)
 {
 	struct filter_bpf *filter = copy->filter;
 	_cleanup_close_ int pins = pins_open(false);
@@ -121,6 +139,7 @@ static int load(struct copy *copy, int program, uint8_t family, const struct cop
 	err = err ? err : open_track(copy, family);
 	err = err ? err : filter_bpf__load(filter);
 	err = err ? err : track_load(&copy->track, filter, pins);
+	err = err ? err : fill_sets(filter, sets, family);
 	return err ? err : track_swap(&copy->track, filter);
 }
 
@@ -145,6 +164,8 @@ int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 	      const struct copy_place *place)
 {
 	_cleanup_close_ int program = open_program(family, generation);
+	struct set_store sets;
+	bool has_sets;
 	int err;
 
 	memset(copy, 0, sizeof(*copy));
@@ -154,7 +175,10 @@ int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 	copy->filter = filter_bpf__open();
 	if (!copy->filter)
 		return -errno;
-	err = load(copy, program, family, place);
+	has_sets = !set_store_open(&sets, false); /* before the pins: whoever loads does so, too */
+	err = load(copy, program, family, place, has_sets ? &sets : NULL);
+	if (has_sets)
+		set_store_close(&sets);
 	if (err)
 		copy_close(copy);
 	return err;

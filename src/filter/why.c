@@ -361,6 +361,8 @@ static const char *why_not(const struct copy_answer *answer)
 	if (!answer->drops)
 		return "the stack has no use for it, or answers it itself: it is broken, cannot be "
 		       "routed, or its time to live is over";
+	if (answer->walk.blocked)
+		return "its source is in the block list, which is before all rules";
 	if (answer->walk.bad_tcp)
 		return "rules look at TCP, and its header is cut short or would be overwritten by "
 		       "a fragment";

@@ -345,8 +345,11 @@ class Router:
         self.hook = hook
         self.namespace = lab.router
         self.namespace.run("nft", "flush", "ruleset")
-        for name in ("ratemask", "msgs_burst"):
-            self.namespace.sysctl(f"ipv4/icmp_{name}", 0 if name == "ratemask" else 1000000)
+        self.namespace.sysctl("ipv4/icmp_ratemask", 0)
+        try:
+            self.namespace.sysctl("ipv4/icmp_msgs_burst", 1000000)
+        except FileNotFoundError:
+            pass  # before Linux 6.12 it is the machine's
         self.namespace.sysctl("ipv6/icmp/ratelimit", 0)
         for version in (4, 6):
             for address, mac, device in ((NEAR[version][0], topology.CLIENT_MAC, "lan0"),

@@ -316,6 +316,26 @@ def a_rule_blocks_for_a_while(context, hook):
     expect(passes(router), "the entry has not ended")
 
 
+@test(*FILTER_HOOKS)
+def why_looks_sets_up_and_changes_none(context, hook):
+    router = SetRouter(context, hook)
+    router.command("set", "create", "seen", "hash:ip")
+    rules = ["-A FORWARD -m set ! --match-set seen src -j SET --add-set seen src",
+             "-A FORWARD -m set --match-set seen src -j DROP"]
+    router.load(NO_RULES.replace("COMMIT", "\n".join([*rules, "COMMIT"])))
+    question = ("why", "--in", "lan0", "--proto", "udp", "--src", NEAR[4][0], "--dst", FAR[4][0],
+                "--sport", "1", "--dport", "7")
+    said = router.bpfw(*question).stdout
+    expect(re.search(r"FORWARD:1 +match ", said), f"the set holds nothing yet:\n{said}")
+    equal(entries(router.command("set", "list").stdout), set(), "entries after why")
+    router.command("set", "add", "seen", NEAR[4][0])
+    expect("DROP by rule FORWARD:2" in router.bpfw(*question).stdout, "the set was not looked up")
+    router.command("block", "add", NEAR[4][0])
+    expect("block list" in router.bpfw(*question).stdout, "the block list is not named")
+    blocked = json.loads(router.command("block", "list", "--json").stdout)[0]["blocked"]
+    equal(blocked["packets"], 0, "packets that why has counted as blocked")
+
+
 class Million:
     """Random prefixes, as text and as ranges."""
 
