@@ -421,7 +421,6 @@ struct filter_walk {
 	__u64 word;      /* candidates */
 
 	/* Sets: what the programs that have to do with them are asked, and the answers. */
-	__u32 blocked;     /* 1: the block list has dropped it */
 	__u32 asker;       /* the stage to go back to */
 	__u32 asked_first; /* number of the first question */
 	__u32 asked;       /* that many have answers */

@@ -217,7 +217,7 @@ static __always_inline bool read_source(struct frame *frame, __u32 l3, struct se
 static __always_inline int block(struct frame *frame)
 {
 	struct set_query query = { .family = is_ipv6 ? AF_INET6 : AF_INET };
-	struct filter_walk *walk = own_walk();
+	const struct filter_walk *walk = own_walk();
 	__u32 bytes;
 
 	if (!walk)
@@ -226,7 +226,6 @@ static __always_inline int block(struct frame *frame)
 	if (read_source(frame, walk->l3, &query, &bytes) &&
 	    set_match_net(is_ipv6 ? SET_BLOCK6 : SET_BLOCK4, &query)) {
 		count_blocked(bytes);
-		walk->blocked = 1;
 		return frame_drop(frame);
 	}
 	call_stage(frame, family_stage());

@@ -17,9 +17,9 @@
 /* What a copy writes to, or calls by: it has its own. */
 static bool is_own(const char *name)
 {
-	static const char *const own[] = { "stages_xdp", "stages_tc", "next_stage",
-					   "walks",      "counters",  "log_events",
-					   "log_state",  "trace",     "text" };
+	static const char *const own[] = { "stages_xdp", "stages_tc", "next_stage", "walks",
+					   "counters",   "tallies",   "buckets",    "locks",
+					   "log_events", "log_state", "trace",      "text" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (!strcmp(name, own[i]))
@@ -59,15 +59,77 @@ static int reuse_maps(const struct bpf_object *object, int program)
 /* The maps of its own are as large as those in force. */
 static int size_maps(const struct filter_bpf *filter, int program)
 {
-	struct bpf_map_info info = { 0 };
-	_cleanup_close_ int counters = in_force_map(program, "counters", 0, &info);
+	struct bpf_map *const maps[] = { filter->maps.counters, filter->maps.tallies,
+					 filter->maps.buckets, filter->maps.locks };
 
-	if (counters < 0)
-		return counters;
-	bpf_map__set_max_entries(filter->maps.counters, info.max_entries);
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		struct bpf_map_info info = { 0 };
+		_cleanup_close_ int map = in_force_map(program, bpf_map__name(maps[i]), 0, &info);
+
+		if (map < 0)
+			return map;
+		bpf_map__set_max_entries(maps[i], info.max_entries);
+	}
 	bpf_map__set_max_entries(filter->maps.trace, FILTER_TRACES);
 	bpf_map__set_max_entries(filter->maps.log_events, (uint32_t)sysconf(_SC_PAGESIZE));
 	return 0;
+}
+
+/* All values of a map of the same kind, as they are now. */
+static int copy_values(const struct bpf_map *map, int from)
+{
+	const size_t key_size = bpf_map__key_size(map);
+	_cleanup_free_ char *key = malloc(key_size), *next = malloc(key_size);
+	_cleanup_free_ char *value = malloc(bpf_map__value_size(map));
+	bool more;
+
+	if (!key || !next || !value)
+		return -ENOMEM;
+	more = !bpf_map_get_next_key(from, NULL, next);
+	while (more) {
+		memcpy(key, next, key_size);
+		/* What is gone by now is left out. */
+		if (!bpf_map_lookup_elem(from, key, value) &&
+		    bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY))
+			return -errno;
+		more = !bpf_map_get_next_key(from, key, next);
+	}
+	return 0;
+}
+
+/* Where limits stand. */
+static int copy_state(const struct filter_bpf *filter, int program)
+{
+	const struct bpf_map *const maps[] = { filter->maps.tallies, filter->maps.buckets };
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(maps) && !err; i++) {
+		struct bpf_map_info info = { 0 };
+		_cleanup_close_ int from = in_force_map(program, bpf_map__name(maps[i]), 0, &info);
+
+		err = from < 0 ? from : copy_values(maps[i], from);
+	}
+	return err;
+}
+
+/*
+ * What has been learnt of connections that conntrack tells nobody about. The lock on the pins is
+ * given back: who has that on sets may be waiting for it.
+ */
+static int copy_learnt(const struct track *track)
+{
+	_cleanup_close_ int pins = pins_open(false);
+	int err = pins < 0 ? pins : 0;
+
+	for (size_t i = 0; track->skeleton && i < 2 && !err; i++) {
+		const struct bpf_map *map = i ? track->skeleton->maps.fragments :
+						track->skeleton->maps.others;
+		_cleanup_close_ int from = pins_get(pins, bpf_map__name(map));
+
+		if (from != -ENOENT)
+			err = from < 0 ? from : copy_values(map, from);
+	}
+	return err;
 }
 
 static int copy_constants(const struct filter_bpf *filter, int program)
@@ -106,28 +168,54 @@ static int open_track(struct copy *copy, uint8_t family)
 	return 0;
 }
 
-/* Sets are looked up as they are; nothing that is blocked here is counted. */
-static int fill_sets(const struct filter_bpf *filter, const struct set_store *sets, uint8_t family)
+/* ---- Sets ------------------------------------------------------------------------------------ */
+
+static bool has_block_list(const struct set_store *store, uint8_t family)
 {
+	return store->info[family == AF_INET6 ? SET_BLOCK6 : SET_BLOCK4].kind != SET_NONE;
+}
+
+/* What looks up, but nothing that changes; what the block list drops is counted here. */
+static int fill_sets(struct copy *copy, const struct set_store *store, uint8_t family)
+{
+	const struct filter_bpf *filter = copy->filter;
 	const struct set_stage_maps maps = { bpf_map__fd(filter->maps.stages_xdp),
 					     bpf_map__fd(filter->maps.stages_tc),
 					     bpf_map__fd(filter->maps.filtered),
 					     bpf_map__fd(filter->maps.walks) };
-	struct set_store uncounted;
+	struct set_store ours = *store;
+	unsigned int programs = 0;
 
-	if (!sets)
-		return 0;
-	uncounted = *sets;
-	uncounted.counts_fd = -1;
-	return set_stage_fill(&uncounted, &maps, family, SET_STAGE_LOOKUP | SET_STAGE_BLOCK);
+	if (filter->rodata->used_operations & UINT64_C(1) << FILTER_OP_SET)
+		programs |= SET_STAGE_LOOKUP;
+	if (has_block_list(store, family))
+		programs |= SET_STAGE_BLOCK;
+	copy->blocked = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "block_counts", sizeof(uint32_t),
+				       sizeof(struct filter_counter), SET_FIRST, NULL);
+	if (copy->blocked < 0)
+		return copy->blocked;
+	ours.counts_fd = copy->blocked;
+	return set_stage_fill(&ours, &maps, family, programs);
 }
 
-static int load(struct copy *copy, int program, uint8_t family, const struct copy_place *place,
-		const struct set_store *sets)
+static int load_sets(struct copy *copy, uint8_t family)
+{
+	struct set_store store;
+	int err = set_store_open(&store, false);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = fill_sets(copy, &store, family);
+	set_store_close(&store);
+	return err;
+}
+
+/* ---- Loading -------------------------------------------------------------------------------- */
+
+static int load(struct copy *copy, int program, uint8_t family, const struct copy_place *place)
 {
 	struct filter_bpf *filter = copy->filter;
-	_cleanup_close_ int pins = pins_open(false);
-	int err = pins < 0 ? pins : copy_constants(filter, program);
+	int err = copy_constants(filter, program);
 
 	if (err)
 		return err;
@@ -138,9 +226,11 @@ static int load(struct copy *copy, int program, uint8_t family, const struct cop
 	err = err ? err : size_maps(filter, program);
 	err = err ? err : open_track(copy, family);
 	err = err ? err : filter_bpf__load(filter);
-	err = err ? err : track_load(&copy->track, filter, pins);
-	err = err ? err : fill_sets(filter, sets, family);
-	return err ? err : track_swap(&copy->track, filter);
+	err = err ? err : copy_state(filter, program);
+	err = err ? err : track_load(&copy->track, filter, TRACK_APART);
+	err = err ? err : copy_learnt(&copy->track);
+	err = err ? err : track_swap(&copy->track, filter);
+	return err ? err : load_sets(copy, family);
 }
 
 /* The program that judges, while it has this generation. */
@@ -164,21 +254,17 @@ int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 	      const struct copy_place *place)
 {
 	_cleanup_close_ int program = open_program(family, generation);
-	struct set_store sets;
-	bool has_sets;
 	int err;
 
 	memset(copy, 0, sizeof(*copy));
+	copy->blocked = -1;
 	if (program < 0)
 		return program;
 	bpf_log_take();
 	copy->filter = filter_bpf__open();
 	if (!copy->filter)
 		return -errno;
-	has_sets = !set_store_open(&sets, false); /* before the pins: whoever loads does so, too */
-	err = load(copy, program, family, place, has_sets ? &sets : NULL);
-	if (has_sets)
-		set_store_close(&sets);
+	err = load(copy, program, family, place);
 	if (err)
 		copy_close(copy);
 	return err;
@@ -189,6 +275,9 @@ void copy_close(struct copy *copy)
 	track_close(&copy->track);
 	filter_bpf__destroy(copy->filter);
 	copy->filter = NULL;
+	if (copy->blocked >= 0)
+		close(copy->blocked);
+	copy->blocked = -1;
 }
 
 /* ---- Judging --------------------------------------------------------------------------------- */
@@ -226,11 +315,9 @@ static int clear_walks(const struct copy *copy)
 		       0;
 }
 
-/* What the policies have decided about so far; -errno */
-static int64_t count_policies(const struct copy *copy)
+/* The packets of counters from `first` on; -errno */
+static int64_t count_packets(int map, uint32_t first, uint32_t count)
 {
-	const struct bpf_map *counters = copy->filter->maps.counters;
-	uint32_t index = bpf_map__max_entries(counters) - CHAIN_BUILTIN;
 	int cpus = libbpf_num_possible_cpus();
 	_cleanup_free_ struct filter_counter *each = NULL;
 	int64_t packets = 0;
@@ -238,13 +325,27 @@ static int64_t count_policies(const struct copy *copy)
 	each = cpus < 0 ? NULL : calloc((size_t)cpus, sizeof(*each));
 	if (!each)
 		return cpus < 0 ? cpus : -ENOMEM;
-	for (; index < bpf_map__max_entries(counters); index++) {
-		if (bpf_map_lookup_elem(bpf_map__fd(counters), &index, each))
+	for (uint32_t index = first; index < first + count; index++) {
+		if (bpf_map_lookup_elem(map, &index, each))
 			return -errno;
 		for (int cpu = 0; cpu < cpus; cpu++)
 			packets += (int64_t)each[cpu].packets;
 	}
 	return packets;
+}
+
+/* What the policies have decided about so far */
+static int64_t count_policies(const struct copy *copy)
+{
+	const struct bpf_map *counters = copy->filter->maps.counters;
+
+	return count_packets(bpf_map__fd(counters), bpf_map__max_entries(counters) - CHAIN_BUILTIN,
+			     CHAIN_BUILTIN);
+}
+
+static int64_t count_blocked(const struct copy *copy)
+{
+	return copy->blocked < 0 ? 0 : count_packets(copy->blocked, 0, SET_FIRST);
 }
 
 static int read_met(const struct copy *copy, struct copy_answer *answer)
@@ -282,14 +383,14 @@ static int run_program(const struct copy *copy, const struct copy_place *place, 
 int copy_judge(const struct copy *copy, const struct copy_place *place, const void *frame,
 	       size_t size, struct copy_answer *answer)
 {
-	int64_t before = count_policies(copy), after;
-	int err = before < 0 ? (int)before : clear_walks(copy);
+	const int64_t policies = count_policies(copy), blocked = count_blocked(copy);
+	int err = policies < 0 || blocked < 0 ? -EIO : clear_walks(copy);
 
 	memset(answer, 0, sizeof(*answer));
 	err = err ? err : run_program(copy, place, frame, size, &answer->drops);
 	err = err ? err : read_walk(copy, &answer->walk);
 	err = err ? err : read_met(copy, answer);
-	after = err ? err : count_policies(copy);
-	answer->by_policy = after > before;
-	return after < 0 ? (int)after : err;
+	answer->by_policy = count_policies(copy) > policies;
+	answer->blocked = count_blocked(copy) > blocked;
+	return err;
 }

@@ -11,6 +11,7 @@
 struct copy {
 	struct filter_bpf *filter;
 	struct track track;
+	int blocked; /* a map: what the block list has dropped; -1: there is none */
 };
 
 /* Where the packet is met. */
@@ -24,6 +25,7 @@ struct copy_place {
 struct copy_answer {
 	bool drops;
 	bool by_policy;
+	bool blocked;            /* by the block list, before all rules */
 	struct filter_walk walk; /* its generation is 0 if no rule was asked */
 	struct filter_met met[FILTER_TRACES];
 	uint32_t met_count;

@@ -51,8 +51,7 @@ static int share_maps(const struct sets_bpf *skeleton, const struct set_store *s
 	int err = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
-		if (shared[i].fd >= 0)
-			err = bpf_map__reuse_fd(shared[i].map, shared[i].fd);
+		err = bpf_map__reuse_fd(shared[i].map, shared[i].fd);
 	return err;
 }
 

@@ -20,8 +20,8 @@ enum set_stage_programs {
 };
 
 /*
- * Load these programs (enum set_stage_programs) of a family and put them into their slots. Without
- * the store's counts_fd (-1) they count what they block where nobody sees it. Returns 0 or -errno.
+ * Load these programs (enum set_stage_programs) of a family and put them into their slots. Returns 0
+ * or -errno.
  */
 int set_stage_fill(const struct set_store *store, const struct set_stage_maps *maps, uint8_t family,
 		   unsigned int programs);

@@ -169,7 +169,8 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 	if (!track->skeleton)
 		return 0;
 	err = share_maps(track->skeleton, filter);
-	err = err ? err : find_learnt(track->skeleton, pins);
+	if (!err && pins != TRACK_APART)
+		err = find_learnt(track->skeleton, pins);
 	if (err)
 		return err;
 	err = track_bpf__load(track->skeleton);
@@ -177,7 +178,8 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 		say_why(err);
 		return err;
 	}
-	err = pin_learnt(track->skeleton, pins);
+	if (pins != TRACK_APART)
+		err = pin_learnt(track->skeleton, pins);
 	return err ? err : bind_text(track->skeleton, filter);
 }
 

@@ -25,8 +25,10 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
 
 /*
  * After `filter` is loaded. What is learnt about connections is kept in `pins`, for the ruleset to
- * come. Returns 0 or -errno; why this kernel cannot tell states is logged.
+ * come; TRACK_APART: nowhere, and nothing is known yet. Returns 0 or -errno; why this kernel cannot tell
+ * states is logged.
  */
+#define TRACK_APART (-1)
 int track_load(struct track *track, const struct filter_bpf *filter, int pins);
 
 /*

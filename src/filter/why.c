@@ -361,8 +361,8 @@ static const char *why_not(const struct copy_answer *answer)
 	if (!answer->drops)
 		return "the stack has no use for it, or answers it itself: it is broken, cannot be "
 		       "routed, or its time to live is over";
-	if (answer->walk.blocked)
-		return "its source is in the block list, which is before all rules";
+	if (answer->blocked)
+		return "its source is on the block list";
 	if (answer->walk.bad_tcp)
 		return "rules look at TCP, and its header is cut short or would be overwritten by "
 		       "a fragment";
@@ -400,6 +400,8 @@ static void explain(struct explanation *explanation, const struct ruleset *rules
 		explanation->rule = NULL;
 	if (!explanation->rule && !answer->by_policy && answer->walk.bad_options)
 		explanation->reason = "a rule looks at its TCP options, which are cut short";
+	else if (!explanation->rule && !answer->by_policy && answer->walk.bad_ports)
+		explanation->reason = "a rule groups packets by ports, and it has none";
 	else if (!explanation->rule && !answer->by_policy)
 		explanation->reason = "the rules came to no end: it meets more of them than a "
 				      "packet may";

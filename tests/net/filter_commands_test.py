@@ -514,6 +514,64 @@ def why_takes_marks_and_states(context):
         equal((answer["rule"], answer["verdict"]), (rule, "DROP"), f"answer to {flags}")
 
 
+REMEMBERING = """*filter
+-A FORWARD -m set --match-set bad src -j DROP
+-A FORWARD -m limit --limit 1/hour --limit-burst 1 -j SET --add-set seen src
+-A FORWARD -p udp -m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode srcip \
+--hashlimit-name x -j ACCEPT
+-A FORWARD -j DROP
+COMMIT
+"""
+SETS = """create bad hash:ip family inet
+add bad 10.0.1.66
+create seen hash:ip family inet timeout 100
+"""
+
+
+def command(router, *words, stdin=None):
+    return router.namespace.run("nsenter", f"--net={router.namespace.path}", binary(), *words,
+                                stdin=stdin, env=environment()).stdout
+
+
+@test(*FILTER_HOOKS)
+def why_uses_up_nothing(context, hook):
+    """Limits, sets and the block list are as they were, and the answer is by what they are now."""
+    router = Router(context, hook)
+    command(router, "set", "load", "-", stdin=SETS)
+    context.keep(Sets(router))
+    router.load(REMEMBERING)
+    words = ["--in", "lan0", "--proto", "udp", "--src", NEAR[4][0], "--dst", FAR[4][0]]
+
+    def matched():
+        answer, = why(router, *words)
+        return [met["rule"] for met in answer["met"] if met["match"]], answer["verdict"]
+
+    equal([matched(), matched()], [([2, 3], "ACCEPT")] * 2, "answers before any packet")
+    expect("10.0.1.2" not in command(router, "set", "list", "seen"), "asking changes a set")
+    expect(arrives(router, 9), "the first packet is not forwarded")
+    expect("10.0.1.2" in command(router, "set", "list", "seen"), "a packet does not change a set")
+    equal([matched(), matched()], [([4], "DROP")] * 2, "answers after a packet")
+    answer, = why(router, *words[:5], "10.0.1.66", *words[6:])
+    equal(answer["rule"], 1, "rule about a source in a set")
+    command(router, "block", "add", "10.0.1.2")
+    answer, = why(router, *words)
+    equal((answer["verdict"], answer["met"]), ("DROP", []), "answer about a blocked source")
+    expect("block list" in answer["reason"], f"reason: {answer['reason']}")
+    expect(" 0 packets" in command(router, "block", "list"), "asking counts as blocked")
+
+
+class Sets:
+    """Of a namespace: they outlive it, too."""
+
+    def __init__(self, router):
+        self.router = router
+
+    def close(self):
+        self.router.bpfw("unload", check=False)
+        command(self.router, "block", "del", "10.0.1.2")
+        command(self.router, "set", "destroy", "bad", "seen")
+
+
 @test()
 def why_refuses(context):
     router = Router(context, "tc")
