@@ -113,8 +113,8 @@ int set_alter(struct set_store *store, uint32_t number, const struct set_info *w
 	      const struct set_entry *entries, size_t count);
 
 /*
- * All entries in ascending order, in an array for set_entries_free() (set_parse.h). `timeout` is what is left,
- * `timed` whether it ends. 0 or -errno.
+ * All entries in ascending order, in an array for set_entries_free() (set_parse.h). `timeout` is
+ * what is left, `timed` whether it ends. 0 or -errno.
  */
 int set_list(struct set_store *store, uint32_t number, struct set_entry **entries, size_t *count);
 

@@ -21,7 +21,7 @@ from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
 
-RULESETS = max(filter_test.RULESETS // 5, 1)
+RULESETS = max(filter_test.RULESETS // 10, 1)
 BATCHES = 2
 MILLION = 1000000
 PROBES = 400  # packets that meet the million
