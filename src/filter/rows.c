@@ -155,15 +155,16 @@ static int intern_list(struct rows *rows, struct filter_row *row)
 	}
 	err = intern(&rows->lists, rows->part, &number);
 	if (!err)
-		row->parts = number * rows->parts;
+		row->part = (struct filter_part){ .block = number * rows->parts };
 	return err;
 }
 
 int rows_intern(struct rows *rows, uint32_t *number)
 {
-	struct filter_row row = { 0 };
+	struct filter_row row;
 	int err = 0;
 
+	memset(&row, 0, sizeof(row));
 	for (uint32_t i = 0; i < rows->parts && !err; i++) {
 		if (rows->changed & (UINT64_C(1) << i))
 			err = intern_part(rows, i);

@@ -137,7 +137,33 @@ static uint64_t end_of(uint64_t value, uint32_t shift)
 	return end < value ? UINT64_MAX : end;
 }
 
-static int add_node(struct address_ranges *ranges, const struct span *span, unsigned int depth);
+/* Slots whose nodes are still to be made. */
+struct pending {
+	struct span span;
+	uint32_t slot;
+	unsigned int depth;
+};
+
+struct queue {
+	struct pending *entries;
+	uint32_t count, room;
+};
+
+static int put_off(struct queue *queue, struct pending entry)
+{
+	const uint32_t room = 2 * queue->room + 16;
+	struct pending *entries;
+
+	if (queue->count == queue->room) {
+		entries = reallocarray(queue->entries, room, sizeof(*entries));
+		if (!entries)
+			return -ENOMEM;
+		queue->entries = entries;
+		queue->room = room;
+	}
+	queue->entries[queue->count++] = entry;
+	return 0;
+}
 
 static uint32_t row_of(const struct address_ranges *ranges, uint32_t range)
 {
@@ -151,24 +177,25 @@ static void fill_with_row(struct address_ranges *ranges, uint32_t slot, uint32_t
 	ranges->slots[slot] = (struct filter_slot){ row_of(ranges, range), FILTER_SLOT_ROW };
 }
 
-/* A slot of a few ranges, or one that leads to a node of its own. */
-static int fill_slot(struct address_ranges *ranges, uint32_t slot, const struct span *span,
-		     unsigned int depth)
+/* A slot of a few ranges, or one that is to lead to a node of its own. */
+static int fill_slot(struct address_ranges *ranges, struct queue *queue, struct pending entry)
 {
+	const struct span *span = &entry.span;
+
 	if (span->first == span->last) {
-		fill_with_row(ranges, slot, span->first);
+		fill_with_row(ranges, entry.slot, span->first);
 		return 0;
 	}
-	ranges->slots[slot] = (struct filter_slot){ span->first, span->last };
-	if (span->last - span->first < SLOT_RANGES || depth + 1 == FILTER_NODE_DEPTH)
+	ranges->slots[entry.slot] = (struct filter_slot){ span->first, span->last };
+	if (span->last - span->first < SLOT_RANGES || entry.depth == FILTER_NODE_DEPTH)
 		return 0;
-	ranges->slots[slot] = (struct filter_slot){ ranges->node_count, FILTER_SLOT_NODE };
-	return add_node(ranges, span, depth + 1);
+	return put_off(queue, entry);
 }
 
-static int fill_slots(struct address_ranges *ranges, const struct filter_node *node,
-		      const struct span *span, unsigned int depth)
+static int fill_slots(struct address_ranges *ranges, struct queue *queue,
+		      const struct filter_node *node, const struct pending *of)
 {
+	const struct span *span = &of->span;
 	/* Of one value of the upper halves: only the lower ones can tell them apart. */
 	const bool lower = span->lower || (ranges->family == AF_INET6 && !node->shift);
 	uint32_t range = span->first;
@@ -177,32 +204,45 @@ static int fill_slots(struct address_ranges *ranges, const struct filter_node *n
 	fill_with_row(ranges, node->slots, span->first);
 	for (uint32_t i = 1; i < node->last && !err; i++) {
 		const uint64_t value = node->base + ((uint64_t)(i - 1) << node->shift);
-		struct span inner = { .lower = lower };
+		struct pending inner = { .slot = node->slots + i, .depth = of->depth + 1 };
 
-		inner.first = skip_to(ranges, span, range, value);
-		inner.last = skip_over(ranges, span, inner.first, end_of(value, node->shift));
-		range = inner.last;
-		err = fill_slot(ranges, node->slots + i, &inner, depth);
+		inner.span.lower = lower;
+		inner.span.first = skip_to(ranges, span, range, value);
+		inner.span.last =
+			skip_over(ranges, span, inner.span.first, end_of(value, node->shift));
+		range = inner.span.last;
+		err = fill_slot(ranges, queue, inner);
 	}
 	if (node->last)
 		fill_with_row(ranges, node->slots + node->last, span->last);
 	return err;
 }
 
-static int add_node(struct address_ranges *ranges, const struct span *span, unsigned int depth)
+static int add_node(struct address_ranges *ranges, struct queue *queue, const struct pending *of)
 {
-	const struct filter_node node = shape(ranges, span);
-	int err = make_slots(ranges, node.last + 1);
+	const struct filter_node node = shape(ranges, &of->span);
+	int err;
 
+	if (ranges->node_count) /* not of the root, which no slot leads to */
+		ranges->slots[of->slot] =
+			(struct filter_slot){ ranges->node_count, FILTER_SLOT_NODE };
+	err = make_slots(ranges, node.last + 1);
 	err = err ? err : make_node(ranges, node);
-	return err ? err : fill_slots(ranges, &node, span, depth);
+	return err ? err : fill_slots(ranges, queue, &node, of);
 }
 
 int address_ranges_index(struct address_ranges *ranges)
 {
-	const struct span all = { .last = ranges->count - 1 };
+	struct queue queue = { 0 };
+	int err = put_off(&queue, (struct pending){ .span.last = ranges->count - 1 });
 
-	return add_node(ranges, &all, 0);
+	for (uint32_t i = 0; i < queue.count && !err; i++) {
+		const struct pending next = queue.entries[i];
+
+		err = add_node(ranges, &queue, &next);
+	}
+	free(queue.entries);
+	return err;
 }
 
 void address_ranges_free(struct address_ranges *ranges)
