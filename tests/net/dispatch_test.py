@@ -256,6 +256,8 @@ def order_among_others_at_tcx(context):
     bpfw = context.running(lab, "tc")
     filter_ = Filter(context, lab)
     filter_.load(ACCEPT)
+    expect(wait_until(lambda: "bpfw_tc" in ingress_programs(lab, "lan0"), NOTICED),
+           "the fast path does not come back")
     with lab.router.enter():
         context.keep(os.fdopen(xdp.attach_tcx_next(lab.router.ifindex("lan0")), "rb"))
     wanted = ["entry_tc_in", "", "bpfw_tc", ""]
