@@ -55,7 +55,7 @@ static int open_link(int pins, const char *pin)
 
 	if (link >= 0 && !link_info(link, &info) && link_device(&info))
 		return take_fd(&link);
-	if (link >= 0 || link != -ENOENT)
+	if (link != -ENOENT)
 		pins_remove(pins, pin);
 	return -ENOENT;
 }

@@ -229,13 +229,13 @@ static void see_link(int pins, const char *name, void *context)
 static uint64_t namespace_of(const char *name)
 {
 	const char *last = strrchr(name, '-');
-	unsigned long long number;
-	int end = 0;
+	uint64_t number;
+	char *end;
 
-	if (strncmp(name, OF_ALL, strlen(OF_ALL)) != 0 || last == name + strlen(OF_ALL) - 1 ||
-	    sscanf(last, "-%llu%n", &number, &end) != 1 || last[end] || number < FIRST_NAMESPACE)
+	if (strncmp(name, OF_ALL, strlen(OF_ALL)) != 0 || last == name + strlen(OF_ALL) - 1)
 		return 0;
-	return number;
+	number = strtoull(last + 1, &end, 10);
+	return *end || number < FIRST_NAMESPACE ? 0 : number;
 }
 
 static void remove_if_stale(int bpffs, const char *name)

@@ -193,7 +193,8 @@ def not_root_beside_the_filter(context, first, hook):
         equal(modes(bpfw), {"xdp"}, "modes before the filter is loaded")
         filter_.load(ACCEPT, hook)
     expect(wait_until(lambda: modes(bpfw) <= {"tcx", "clsact"}), f"{modes(bpfw)}\n{bpfw.log}")
-    expect(filtered_fast(lab, bpfw, filter_), "the filter does not judge what the fast path forwards")
+    expect(filtered_fast(lab, bpfw, filter_),
+           "the filter does not judge what the fast path forwards")
     with UdpFlow(lab) as flow:
         flow.wait_offloaded(bpfw)
         filter_.load(REFUSE)

@@ -6,8 +6,8 @@ is killed.
 Two rulesets agree about two kinds of packets and differ in two others; and what one of them numbers
 as accepting, the other one numbers as dropping, so that a mixture of both shows.
 
-BPFW_TEST_LOADS says how many loads at each hook there are while packets arrive, BPFW_TEST_STEPS at how
-many of its system calls each kind of change is killed (0: all of them).
+BPFW_TEST_LOADS says how many loads at each hook there are while packets arrive, BPFW_TEST_STEPS at
+how many of its system calls each kind of change is killed (0: all of them).
 """
 
 import ctypes
@@ -76,9 +76,9 @@ class Router:
     def __init__(self, context):
         self.lab = context.lab("xdp", "none")
         self.namespace = self.lab.router
-        self.namespace.ip(
-            f"neigh replace {topology.CLIENT[4]} lladdr {topology.CLIENT_MAC} dev lan0 nud permanent",
-            f"neigh replace {topology.SERVER[4]} lladdr {topology.SERVER_MAC} dev wan0 nud permanent")
+        for host, mac, device in ((topology.CLIENT, topology.CLIENT_MAC, "lan0"),
+                                  (topology.SERVER, topology.SERVER_MAC, "wan0")):
+            self.namespace.ip(f"neigh replace {host[4]} lladdr {mac} dev {device} nud permanent")
         self.lab.server.run("nft", "-f", "-", stdin=COUNTING)
         self.near = context.keep(frames.Port(self.lab.client, "eth0"))
         self.filter = Filter(context, self.lab)
@@ -301,7 +301,7 @@ def killed_at_every_step(context, name, hook):
 
 @test(*HOOKS)
 def fast_path_goes_on_when_the_load_is_killed(context, hook):
-    """The load takes links over from the daemon: none is left without a program, or with a dead one."""
+    """The load takes links over from the daemon: none is left without a program, or a dead one."""
     if not shutil.which("strace"):
         raise Skip("no strace here")
     router = Router(context)
