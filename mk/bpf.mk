@@ -66,7 +66,14 @@ $(BPF_OBJECTS:%=build/bpf/%.bpf.o): build/bpf/%.bpf.o: build/bpf/%.clang.o $(STR
 	$(if $(STRIP_LINE_INFO),$(call strip_line_info,$(@D)/tmp/$(@F)))
 	$(Q)mv -f $(@D)/tmp/$(@F) $@
 
-$(SKELETON): build/include/%.skel.h: build/bpf/%.bpf.o | $(BPFTOOL_READY)
+# The objects are in the binary compressed, a fifth of what they are: flash is small.
+build/host/pack-skeleton: scripts/pack-skeleton.c
+	$(call say,HOSTCC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(HOSTCC) -O2 -Wall -Wextra -Werror -o $@ $< -lz
+
+$(SKELETON): build/include/%.skel.h: build/bpf/%.bpf.o build/host/pack-skeleton | $(BPFTOOL_READY)
 	$(call say,SKEL,$@)
 	@mkdir -p $(@D)
-	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@.tmp && mv -f $@.tmp $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf >$@.plain && \
+		build/host/pack-skeleton $< <$@.plain >$@.tmp && mv -f $@.tmp $@ && rm -f $@.plain

@@ -11,6 +11,7 @@
 #include "bpfw.skel.h"
 #include "datapath.h"
 #include "log.h"
+#include "skeleton.h"
 #include "util.h"
 
 /* A tuple that is refused again and again is signalled this rarely. */
@@ -251,6 +252,7 @@ int datapath_load(struct datapath *datapath, const struct datapath_config *confi
 	datapath->skeleton = bpfw_bpf__open();
 	if (!datapath->skeleton)
 		return -errno;
+	skeleton_release();
 	err = load_and_map(datapath, config);
 	if (!err)
 		return start_cpus(datapath, config);
