@@ -320,7 +320,7 @@ def fast_path_goes_on_when_the_load_is_killed(context, hook):
         equal(router.verdicts(), VERDICTS[1], f"arriving after the load that followed call {step}")
     flow.stop()
     # Looking for the daemon's links takes as many calls as there are links on the machine.
-    expect(killed > len(steps) // 2, f"{killed} of {len(steps)} runs were killed")
+    expect(killed > len(steps) // 4, f"{killed} of {len(steps)} runs were killed")
 
 
 if __name__ == "__main__":
