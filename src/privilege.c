@@ -182,7 +182,7 @@ static const int allowed[] = {
 #ifdef SYS_fstat
 	SYS_fstat,
 #endif
-	/* Is there a filter? (pins_look()) */
+/* Is there a filter? (pins_look()) */
 #ifdef SYS_fstatfs
 	SYS_fstatfs,
 #endif

@@ -48,7 +48,7 @@ static bool search(const char *path, const char *below, const struct wanted *wan
 	while (directory && !found && (entry = readdir(directory))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(name, sizeof(name), "%s%s", entry->d_name, below);
+		snprintf(name, sizeof(name), "%s%s%s", entry->d_name, *below ? "/" : "", below);
 		found = leads_there(dirfd(directory), name, wanted);
 	}
 	if (directory)
@@ -61,7 +61,7 @@ static bool process_knows(const char *pid, const struct wanted *wanted)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%.20s/task", pid);
-	if (search(path, "/ns/net", wanted))
+	if (search(path, "ns/net", wanted))
 		return true;
 	snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
 	if (is_listed(path, wanted))
