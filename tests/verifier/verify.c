@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * verify OBJECT: give every program of a BPF object to the verifier of the running kernel, with
- * every combination of the object's boolean configuration constants, and print what it cost.
+ * every combination of the boolean constants that choose between ways, and print what it cost.
  *
  * A line for each load, its fields separated by tabs: the program, the constants that are true
  * (or "none"), the instructions that the verifier processed, and those of the program as the
@@ -59,6 +59,21 @@ static const struct btf_type *setting_type(const struct btf *btf, uint32_t id)
 	return is_volatile && btf_is_int(type) ? type : NULL;
 }
 
+/*
+ * Those that choose between ways. The others stay false: what they add is little (tracing), or more
+ * than an old kernel has (has_tai).
+ */
+static bool is_tried(const char *name)
+{
+	static const char *const tried[] = { "wide_access", "detect_partial", "is_ipv6",
+					     "is_tracked" };
+
+	for (size_t i = 0; i < sizeof(tried) / sizeof(*tried); i++)
+		if (!strcmp(name, tried[i]))
+			return true;
+	return false;
+}
+
 /* Masks of what a ruleset uses have all their bits. */
 static void set_number(const char *name, uint8_t *value, uint32_t size)
 {
@@ -93,6 +108,8 @@ static struct switches read_settings(const struct btf *btf, uint8_t *rodata)
 				   rodata + info[i].offset, info[i].size);
 			continue;
 		}
+		if (!is_tried(btf__name_by_offset(btf, variable->name_off)))
+			continue;
 		if (switches.count == MAX_SWITCHES)
 			die("more boolean constants than there is room for", ".rodata");
 		switches.name[switches.count] = btf__name_by_offset(btf, variable->name_off);
