@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <net/ethernet.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -438,6 +439,55 @@ static unsigned int wrong_counters(const struct trial *trial)
 	return wrong;
 }
 
+/* ---- Broken frames ------------------------------------------------------------------------- */
+
+/* Headers with wrong lengths, options and extensions of any kind; frames that end anywhere. */
+static void spoil(struct sample *sample, uint8_t family)
+{
+	const uint32_t header = family == AF_INET ? 20 : 40;
+
+	for (uint32_t i = below(4); i < 4; i++)
+		sample->frame[ETH_HLEN + below(sample->length)] = (uint8_t)below(256);
+	if (!below(4))
+		sample->frame[ETH_HLEN + 6] = (uint8_t)below(64); /* IPv6: which header is next */
+	if (!below(4))
+		sample->frame[ETH_HLEN] = (uint8_t)(sample->frame[ETH_HLEN] + below(11));
+	/* BPF_PROG_TEST_RUN refuses what has not the whole IP header. */
+	if (!below(3))
+		sample->size = ETH_HLEN + header + below(sample->length - header + 1);
+}
+
+static int run_entry(const struct bpf_program *entry, const struct sample *sample)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = sample->frame,
+		    .data_size_in = (uint32_t)sample->size, .repeat = 1);
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(entry), &run))
+		tap_bail_out("BPF_PROG_TEST_RUN: %s", strerror(errno));
+	return (int)run.retval;
+}
+
+/* Whatever is in a frame, both hooks come to a verdict, and to the same. */
+static unsigned int wrong_spoilt(const struct trial *trial, uint8_t family)
+{
+	unsigned int wrong = 0;
+
+	for (uint32_t i = 0; i < PACKETS; i++) {
+		struct sample sample;
+		int xdp, tc;
+
+		make_sample(&sample, family);
+		spoil(&sample, family);
+		xdp = run_entry(trial->skeleton->progs.entry_xdp, &sample);
+		tc = run_entry(trial->skeleton->progs.entry_tc_in, &sample);
+		if ((xdp == XDP_PASS && tc == -1) || (xdp == XDP_DROP && tc == 2))
+			continue;
+		if (!wrong++)
+			tap_note("a frame of %zu bytes: %d at XDP, %d at TC", sample.size, xdp, tc);
+	}
+	return wrong;
+}
+
 static void try_ruleset(uint8_t family, uint32_t rules, uint32_t chains, uint32_t packets)
 {
 	struct sample sample;
@@ -450,6 +500,8 @@ static void try_ruleset(uint8_t family, uint32_t rules, uint32_t chains, uint32_
 		compare_verdict(&trial, &sample, i & 1);
 	}
 	wrong = wrong_counters(&trial) + wrong_dead(&trial);
+	tap(!wrong_spoilt(&trial, family), "IPv%d: both hooks judge broken frames alike",
+	    family == AF_INET ? 4 : 6);
 	dropped += trial.drops;
 	accepted += packets - trial.drops;
 	tap(!trial.wrong && !wrong,
