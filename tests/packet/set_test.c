@@ -314,7 +314,7 @@ static void test_kind(uint8_t kind, uint8_t family, uint32_t count)
 static void test_ports(void)
 {
 	int number = make("ports", SET_BITMAP_PORT, 0, SET_WITH_TIMEOUT, 0, 65536);
-	struct set_entry range = { .port = 1000, .port_last = 2999 };
+	struct set_entry range = { .port = 1000, .port_last = 2999, .protocol = IPPROTO_UDP };
 	uint32_t wrong = 0;
 
 	set_add(&store, (uint32_t)number, &range, false);
@@ -322,14 +322,17 @@ static void test_ports(void)
 	set_del(&store, (uint32_t)number, &range);
 	for (uint32_t port = 0; port < 65536; port++) {
 		range.port = (uint16_t)port;
+		range.protocol = port & 1 ? IPPROTO_TCP : IPPROTO_UDP;
 		put_query(port, &range, AF_INET);
 	}
 	queries[2000].ported = 0; /* a later fragment */
+	queries[2001].protocol = IPPROTO_SCTP;
 	ask((uint32_t)number, 65536);
 	for (uint32_t port = 0; port < 65536; port++)
-		wrong += queries[port].answer !=
-			 (port >= 1000 && port <= 2999 && port != 1500 && port != 2000);
-	tap(number >= 0 && !wrong, "bitmap:port: every port, and none of a packet without one");
+		wrong += queries[port].answer != (port >= 1000 && port <= 2999 && port != 1500 &&
+						  port != 2000 && port != 2001);
+	tap(number >= 0 && !wrong,
+	    "bitmap:port: every port of TCP and UDP, and none of other packets");
 	set_destroy(&store, (uint32_t)number);
 }
 
@@ -828,22 +831,12 @@ static void test_ipset(const char *directory)
 
 /* ---- The laboratory -------------------------------------------------------------------------- */
 
-static void prepare(void)
+/* The maps go with the last set, and with them what the probe has. */
+static void open_store(void)
 {
-	const char *given = getenv("BPFW_TEST_SEED"), *fewer = getenv("BPFW_TEST_LOOKUPS");
 	int err;
 
-	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-	tap_note("seed: BPFW_TEST_SEED=%llu", (unsigned long long)seed);
-	seed |= 1;
-	if (fewer && strtoul(fewer, NULL, 10) >= 200 && strtoul(fewer, NULL, 10) < QUERIES)
-		lookups = (uint32_t)strtoul(fewer, NULL, 10);
-	if (geteuid())
-		tap_skip_all("needs root");
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET) ||
-	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("bpffs", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
-		tap_bail_out("a bpffs and a network of its own: %s", strerror(errno));
+	set_probe_bpf__destroy(probe);
 	err = set_store_open(&store, true);
 	if (err)
 		tap_bail_out("set_store_open: %s", strerror(-err));
@@ -864,11 +857,29 @@ static void prepare(void)
 		tap_bail_out("mmap: %s", strerror(errno));
 }
 
+static void prepare(void)
+{
+	const char *given = getenv("BPFW_TEST_SEED"), *fewer = getenv("BPFW_TEST_LOOKUPS");
+
+	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
+	tap_note("seed: BPFW_TEST_SEED=%llu", (unsigned long long)seed);
+	seed |= 1;
+	if (fewer && strtoul(fewer, NULL, 10) >= 200 && strtoul(fewer, NULL, 10) < QUERIES)
+		lookups = (uint32_t)strtoul(fewer, NULL, 10);
+	if (geteuid())
+		tap_skip_all("needs root");
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("bpffs", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
+		tap_bail_out("a bpffs and a network of its own: %s", strerror(errno));
+}
+
 int main(void)
 {
 	char directory[] = "/tmp/bpfw-set-XXXXXX", file[64];
 
 	prepare();
+	open_store();
 	if (!mkdtemp(directory))
 		tap_bail_out("%s: %s", directory, strerror(errno));
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
@@ -888,6 +899,9 @@ int main(void)
 	test_ipset(directory);
 	set_store_close(&store); /* the commands open it themselves */
 	test_commands(directory);
+	open_store();
+	make("stays", SET_HASH_IP, AF_INET, 0, 0, 10);
+	set_store_close(&store);
 	test_block(directory);
 	snprintf(file, sizeof(file), "%s/saved", directory);
 	unlink(file);
