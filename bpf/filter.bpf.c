@@ -138,6 +138,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	walk->depth = 0;
 	walk->logged = 0;
 	walk->met = 0;
+	walk->reject = 0;
 	walk->asked = 0;
 	walk->asks = 0;
 	walk->changed = 0;
@@ -187,6 +188,8 @@ static __always_inline int judge(struct frame *frame)
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
 		call_self(frame);
 	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);
+	if (uses_operation(FILTER_OP_REJECT) && !tracing && walk->reject)
+		call_stage(frame, FILTER_STAGE_REJECTS + is_ipv6);
 	return verdict == FILTER_ACCEPT ? accept(frame) : frame_drop(frame);
 }
 

@@ -126,6 +126,7 @@ enum filter_op_kind {
 	FILTER_OP_CONTINUE,                      /* a rule that only counts */
 	FILTER_OP_LOG,                           /* go on, and tell of the packet */
 	FILTER_OP_SET_MARK,                      /* mark = (mark & ~b) ^ a; go on */
+	FILTER_OP_REJECT,                        /* a: FILTER_REJECT_RESET, or type << 8 | code */
 	FILTER_OP_MATCHES,                       /* from here on: matches */
 	FILTER_OP_TCP_FLAGS = FILTER_OP_MATCHES, /* (flags & a) == b */
 	FILTER_OP_ICMP,                          /* type a, code from b to c */
@@ -265,7 +266,8 @@ enum filter_stage {
 	FILTER_STAGE_CHANGES = FILTER_STAGE_SETS + FILTER_FAMILIES, /* changes sets */
 	FILTER_STAGE_BLOCKS =
 		FILTER_STAGE_CHANGES + FILTER_FAMILIES, /* the block list, before all */
-	FILTER_STAGE_JUDGES = FILTER_STAGE_BLOCKS + FILTER_FAMILIES,
+	FILTER_STAGE_REJECTS = FILTER_STAGE_BLOCKS + FILTER_FAMILIES, /* answers (reject.bpf.c) */
+	FILTER_STAGE_JUDGES = FILTER_STAGE_REJECTS + FILTER_FAMILIES,
 	FILTER_STAGES = FILTER_STAGE_JUDGES + 4,
 };
 
@@ -313,6 +315,26 @@ struct filter_device {
 };
 
 #define FILTER_NO_OPERATION 0xffffffff
+
+/* ---- Answers of REJECT ------------------------------------------------------------- */
+
+#define FILTER_REJECT_RESET 0x10000 /* a TCP RST; else it is an ICMP type, which is never 0 */
+
+/* ICMP answers, on each CPU. */
+#define FILTER_REJECT_INTERVAL 1000000ULL /* ns */
+#define FILTER_REJECT_BURST 50ULL
+
+struct filter_address {
+	__be32 word[4]; /* IPv4: the first, the others 0 */
+};
+
+/* A device that packets come in by; zeros where it has none. */
+struct filter_reject_device {
+	__be32 address4;
+	struct filter_address address6; /* not of the link */
+	__u8 mac[6];
+	__u16 unused;
+};
 
 /* ---- Events of LOG and NFLOG rules ------------------------------------------------- */
 
@@ -373,7 +395,8 @@ struct filter_walk {
 	__u32 rounds;     /* programs that have worked on it */
 	__u32 logged;     /* rules that want it told, of which `logs` holds the first */
 	__u32 logs[FILTER_EVENT_RULES];
-	__u32 met; /* entries of `trace` */
+	__u32 met;    /* entries of `trace` */
+	__u32 reject; /* how the rule that has decided wants it answered; 0: not at all */
 
 	/* What is known of the packet. Host byte order, but for addresses. */
 	__be32 source[4];

@@ -124,6 +124,9 @@ static __always_inline int take_target(struct filter_walk *walk, const struct fr
 		return STEP_ON;
 	case FILTER_OP_SET_MARK:
 		return set_mark(frame, op);
+	case FILTER_OP_REJECT:
+		walk->reject = op->a;
+		return FILTER_DROP;
 	default:
 		return FILTER_DROP;
 	}

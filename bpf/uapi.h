@@ -57,6 +57,7 @@
 #define TCP_HLEN 20
 #define UDP_HLEN 8
 
+#define IP_DF 0x4000
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1FFF
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
 #include <linux/netfilter/xt_hashlimit.h>
 #include <linux/netfilter/xt_statistic.h>
 #include <linux/netfilter/xt_time.h>
@@ -467,6 +469,29 @@ static int compile_mask(struct image *image, const struct rule *rule,
 	return 0;
 }
 
+/* As reject_tg() and reject_tg6() have them. */
+static uint32_t reject_answer(uint8_t with)
+{
+	static const uint32_t answers[REJECT_WITHS] = {
+		[REJECT_ICMP_NET_UNREACHABLE] = ICMP_DEST_UNREACH << 8 | ICMP_NET_UNREACH,
+		[REJECT_ICMP_HOST_UNREACHABLE] = ICMP_DEST_UNREACH << 8 | ICMP_HOST_UNREACH,
+		[REJECT_ICMP_PROTO_UNREACHABLE] = ICMP_DEST_UNREACH << 8 | ICMP_PROT_UNREACH,
+		[REJECT_ICMP_PORT_UNREACHABLE] = ICMP_DEST_UNREACH << 8 | ICMP_PORT_UNREACH,
+		[REJECT_ICMP_NET_PROHIBITED] = ICMP_DEST_UNREACH << 8 | ICMP_NET_ANO,
+		[REJECT_ICMP_HOST_PROHIBITED] = ICMP_DEST_UNREACH << 8 | ICMP_HOST_ANO,
+		[REJECT_ICMP_ADMIN_PROHIBITED] = ICMP_DEST_UNREACH << 8 | ICMP_PKT_FILTERED,
+		[REJECT_ICMP6_NO_ROUTE] = ICMPV6_DEST_UNREACH << 8 | ICMPV6_NOROUTE,
+		[REJECT_ICMP6_ADM_PROHIBITED] = ICMPV6_DEST_UNREACH << 8 | ICMPV6_ADM_PROHIBITED,
+		[REJECT_ICMP6_ADDR_UNREACHABLE] = ICMPV6_DEST_UNREACH << 8 | ICMPV6_ADDR_UNREACH,
+		[REJECT_ICMP6_PORT_UNREACHABLE] = ICMPV6_DEST_UNREACH << 8 | ICMPV6_PORT_UNREACH,
+		[REJECT_ICMP6_POLICY_FAIL] = ICMPV6_DEST_UNREACH << 8 | ICMPV6_POLICY_FAIL,
+		[REJECT_ICMP6_REJECT_ROUTE] = ICMPV6_DEST_UNREACH << 8 | ICMPV6_REJECT_ROUTE,
+		[REJECT_TCP_RESET] = FILTER_REJECT_RESET,
+	};
+
+	return answers[with];
+}
+
 static int compile_target(struct image *image, const struct rule *rule,
 			  const struct ruleset_report *report)
 {
@@ -476,6 +501,7 @@ static int compile_target(struct image *image, const struct rule *rule,
 		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
 		[TARGET_LOG] = FILTER_OP_LOG,       [TARGET_NFLOG] = FILTER_OP_LOG,
 		[TARGET_MARK] = FILTER_OP_SET_MARK, [TARGET_SET] = FILTER_OP_CONTINUE,
+		[TARGET_REJECT] = FILTER_OP_REJECT,
 	};
 	struct filter_op op = { 0 };
 
@@ -489,6 +515,8 @@ static int compile_target(struct image *image, const struct rule *rule,
 	op.kind = kinds[rule->target.kind];
 	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
 		op.a = rule->target.chain;
+	if (rule->target.kind == TARGET_REJECT)
+		op.a = reject_answer(rule->target.reject);
 	if (rule->target.kind == TARGET_MARK) {
 		op.a = rule->target.mark.value;
 		op.b = rule->target.mark.mask;

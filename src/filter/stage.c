@@ -14,6 +14,7 @@
 #include "filter/mark.h"
 #include "filter/operations.h"
 #include "filter/pins.h"
+#include "filter/reject_stage.h"
 #include "filter/set_stage.h"
 #include "filter/stage.h"
 #include "filter/track.h"
@@ -181,6 +182,13 @@ static int fill_sets(const struct filter_bpf *skeleton, const struct set_store *
 	return err;
 }
 
+static int fill_reject(const struct filter_bpf *skeleton, const struct image *image)
+{
+	if (!(operations_used(image) & UINT64_C(1) << FILTER_OP_REJECT))
+		return 0;
+	return reject_stage_fill(skeleton, image->family);
+}
+
 static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int pins,
 			 const struct image *image, const char *text, size_t text_size,
 			 const struct stage_options *options)
@@ -198,6 +206,7 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 	err = err ? err : pin_maps(skeleton, pins);
 	err = err ? err : track_load(track, skeleton, pins);
 	err = err ? err : fill_sets(skeleton, options->sets, image);
+	err = err ? err : fill_reject(skeleton, image);
 	if (err) {
 		log_error("cannot load the filter: %s", strerror(-err));
 		return err;

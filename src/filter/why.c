@@ -407,9 +407,12 @@ static void explain(struct explanation *explanation, const struct ruleset *rules
 				      "packet may";
 }
 
-static const char *verdict(const struct copy_answer *answer)
+static const char *verdict(const struct explanation *explanation, const struct copy_answer *answer)
 {
-	return answer->drops ? "DROP" : "ACCEPT";
+	if (!answer->drops)
+		return "ACCEPT";
+	return explanation->rule && explanation->rule->target.kind == TARGET_REJECT ? "REJECT" :
+										      "DROP";
 }
 
 static const char *name_of_interface(uint32_t ifindex, char name[IF_NAMESIZE])
@@ -451,7 +454,7 @@ static int print_text(const struct explanation *explanation, const struct copy_a
 		print_way(answer);
 	for (uint32_t i = 0; i < answer->met_count && !err; i++)
 		err = print_met(explanation->ruleset, &answer->met[i]);
-	printf("verdict: %s", verdict(answer));
+	printf("verdict: %s", verdict(explanation, answer));
 	if (explanation->rule)
 		printf(" by rule %s:%u\n",
 		       explanation->ruleset->chains[explanation->rule->chain].name,
@@ -508,7 +511,7 @@ static int print_json(const struct explanation *explanation, const struct copy_a
 		err = print_json_met(explanation->ruleset, &answer->met[i]);
 	}
 	printf("],");
-	json_member(stdout, "verdict", verdict(answer));
+	json_member(stdout, "verdict", verdict(explanation, answer));
 	putchar(',');
 	json_member(stdout, "by",
 		    explanation->rule      ? "rule" :
