@@ -48,10 +48,11 @@ static void print_packed(const char *path)
 	packed = malloc(packed_size);
 	if (!packed || compress2(packed, &packed_size, object, size, Z_BEST_COMPRESSION) != Z_OK)
 		fail("the object cannot be compressed");
-	printf("\tstatic const unsigned char packed[] = {");
+	/* A text, not numbers: of these clang-tidy would look at each. */
+	printf("\tstatic const char packed[] =");
 	for (size_t i = 0; i < packed_size; i++)
-		printf("%s%u,", i % COLUMNS ? "" : "\n\t\t", packed[i]);
-	printf("\n\t};\n\n\treturn skeleton_unpack(packed, sizeof(packed), %zu, sz);\n", size);
+		printf("%s\\%03o", i % COLUMNS ? "" : i ? "\"\n\t\t\"" : "\n\t\t\"", packed[i]);
+	printf("\";\n\n\treturn skeleton_unpack(packed, sizeof(packed) - 1, %zu, sz);\n", size);
 	free(packed);
 	free(object);
 }
