@@ -22,7 +22,7 @@ from static_build import (ARCHES, FETCH, HERE_ARCH, ORDER, ROOT, STATIC, binary,
 from static_root import CONTENTS, EmptyRoot, mount_bpffs  # noqa: E402
 
 FOREIGN_BPFTOOL = ROOT / "scripts" / "foreign-bpftool"
-SIZE_LIMIT = 900 * 1000
+SIZE_LIMIT = 900 * 1024  # as flash is counted
 MACHINE = {"x86_64": 62, "aarch64": 183, "s390x": 22}
 
 ET_DYN, EM_BPF = 3, 247
