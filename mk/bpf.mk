@@ -70,7 +70,7 @@ $(BPF_OBJECTS:%=build/bpf/%.bpf.o): build/bpf/%.bpf.o: build/bpf/%.clang.o $(STR
 build/host/pack-skeleton: scripts/pack-skeleton.c
 	$(call say,HOSTCC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(HOSTCC) -O2 -Wall -Wextra -Werror -o $@ $< -lz
+	$(Q)$(HOSTCC) -O2 -Wall -Wextra -Werror $(HOSTCFLAGS) -o $@ $< $(HOSTLDFLAGS) -lz
 
 $(SKELETON): build/include/%.skel.h: build/bpf/%.bpf.o build/host/pack-skeleton | $(BPFTOOL_READY)
 	$(call say,SKEL,$@)
