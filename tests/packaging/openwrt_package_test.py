@@ -99,4 +99,4 @@ def object_has_the_byte_order_of_the_target(context, _, compiler, wanted):
 
 
 if __name__ == "__main__":
-    main()
+    main(limit=TIMEOUT)

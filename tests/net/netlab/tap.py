@@ -143,6 +143,8 @@ def _where(failure):
 class _Child:
     """A test in a process of its own: its labs carry that process's pid."""
 
+    limit = LIMIT
+
     def __init__(self, case):
         self.case, self.started, self.output = case, time.monotonic(), b""
         self.pipe, write_end = os.pipe()
@@ -163,7 +165,7 @@ class _Child:
         return bool(data)
 
     def overdue(self):
-        return time.monotonic() - self.started > LIMIT
+        return time.monotonic() - self.started > self.limit
 
     def end(self, number=signal.SIGKILL):
         os.kill(self.pid, number)
@@ -174,7 +176,7 @@ class _Child:
         remove_labs_of(self.pid)
         lines = self.output.decode(errors="replace").splitlines()
         if not lines:
-            return "not ok", [f"the test's process died, or took longer than {LIMIT:g} s"]
+            return "not ok", [f"the test's process died, or took longer than {self.limit:g} s"]
         return lines[0], lines[1:]
 
 
@@ -243,8 +245,9 @@ class _Runner:
         sys.stdout.flush()
 
 
-def main(jobs=2):
-    """Run the registered tests of this file."""
+def main(jobs=2, limit=LIMIT):
+    """Run the registered tests of this file, each for `limit` seconds at most."""
+    _Child.limit = limit
     parser = argparse.ArgumentParser(description="Prints TAP. $BPFW names the binary.")
     parser.add_argument("-k", metavar="TEXT", default="", help="only tests whose name holds TEXT")
     parser.add_argument("-j", metavar="JOBS", type=int, default=jobs, help="tests at a time")
