@@ -28,7 +28,7 @@ from netlab.lab import run
 from nobtf_test import KERNEL_BTF, without_btf
 
 SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
-STEPS = int(os.environ.get("BPFW_TEST_STEPS", "60"))
+STEPS = int(os.environ.get("BPFW_TEST_STEPS", "120"))
 SWAPS = 30
 HOOKS = ("tc", "xdp")
 MARKER = 4242  # the port of what is sent behind a frame, to know that it has been dealt with
