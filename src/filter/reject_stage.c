@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bpf_log.h"
+#include "filter/kept.h"
 #include "filter/reject_stage.h"
 #include "filter_layout.h"
 #include "reject.skel.h"
@@ -133,14 +134,6 @@ static int share_maps(const struct reject_bpf *skeleton, const struct filter_bpf
 	return err;
 }
 
-static int put_program(const struct bpf_map *stages, uint32_t stage,
-		       const struct bpf_program *program)
-{
-	int fd = bpf_program__fd(program);
-
-	return bpf_map_update_elem(bpf_map__fd(stages), &stage, &fd, BPF_ANY);
-}
-
 static int load_and_fill(struct reject_bpf *skeleton, const struct filter_bpf *filter,
 			 uint8_t family, const struct ifaddrs *addresses)
 {
@@ -156,8 +149,12 @@ static int load_and_fill(struct reject_bpf *skeleton, const struct filter_bpf *f
 	err = err ? err : reject_bpf__load(skeleton);
 	for (const struct ifaddrs *entry = addresses; entry && !err; entry = entry->ifa_next)
 		err = add_entry(skeleton, entry);
-	err = err ? err : put_program(filter->maps.stages_xdp, stage, skeleton->progs.reject_xdp);
-	return err ? err : put_program(filter->maps.stages_tc, stage, skeleton->progs.reject_tc);
+	err = err ? err :
+		    kept_set_stage(bpf_map__fd(filter->maps.stages_xdp), stage,
+				   skeleton->progs.reject_xdp);
+	return err ? err :
+		     kept_set_stage(bpf_map__fd(filter->maps.stages_tc), stage,
+				    skeleton->progs.reject_tc);
 }
 
 int reject_stage_fill(const struct filter_bpf *filter, uint8_t family)

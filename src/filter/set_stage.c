@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "bpf_log.h"
+#include "filter/kept.h"
 #include "filter/pins.h"
 #include "filter/set_stage.h"
 #include "filter_layout.h"
@@ -55,13 +56,6 @@ static int share_maps(const struct sets_bpf *skeleton, const struct set_store *s
 	return err;
 }
 
-static int put_program(int stages, uint32_t stage, const struct bpf_program *program)
-{
-	int fd = bpf_program__fd(program);
-
-	return bpf_map_update_elem(stages, &stage, &fd, BPF_ANY) ? -errno : 0;
-}
-
 static int load_and_fill(struct sets_bpf *skeleton, const struct set_store *store,
 			 const struct set_stage_maps *maps, uint8_t family, unsigned int programs)
 {
@@ -80,8 +74,8 @@ static int load_and_fill(struct sets_bpf *skeleton, const struct set_store *stor
 	for (size_t i = 0; i < SLOTS && !err; i++) {
 		if (!(programs & slots[i].of))
 			continue;
-		err = put_program(maps->stages_xdp, slots[i].stage, slots[i].xdp);
-		err = err ? err : put_program(maps->stages_tc, slots[i].stage, slots[i].tc);
+		err = kept_set_stage(maps->stages_xdp, slots[i].stage, slots[i].xdp);
+		err = err ? err : kept_set_stage(maps->stages_tc, slots[i].stage, slots[i].tc);
 	}
 	return err;
 }

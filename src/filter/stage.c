@@ -10,6 +10,7 @@
 #include "filter.skel.h"
 #include "filter/attach.h"
 #include "filter/inforce.h"
+#include "filter/kept.h"
 #include "filter/load.h"
 #include "filter/mark.h"
 #include "filter/operations.h"
@@ -34,42 +35,6 @@ static void list_kept(const struct filter_bpf *skeleton, struct bpf_map *maps[KE
 	maps[4] = skeleton->maps.next_stage;
 	maps[5] = skeleton->maps.log_events;
 	maps[6] = skeleton->maps.log_state;
-}
-
-static int keep_map(int pins, struct bpf_map *map)
-{
-	_cleanup_close_ int fd = pins_get(pins, bpf_map__name(map));
-
-	if (fd == -ENOENT)
-		return 0; /* made by loading, pinned after it */
-	if (fd < 0)
-		return fd;
-	return bpf_map__reuse_fd(map, fd);
-}
-
-/* Returns 0 or -errno: a map that another version has pinned has another shape. */
-static int keep_maps(struct filter_bpf *skeleton, int pins)
-{
-	struct bpf_map *maps[KEPT_MAPS];
-	int err = 0;
-
-	list_kept(skeleton, maps);
-	for (size_t i = 0; i < KEPT_MAPS && !err; i++)
-		err = keep_map(pins, maps[i]);
-	return err;
-}
-
-static int pin_maps(const struct filter_bpf *skeleton, int pins)
-{
-	struct bpf_map *maps[KEPT_MAPS];
-	int err = 0;
-
-	list_kept(skeleton, maps);
-	for (size_t i = 0; i < KEPT_MAPS && !err; i++) {
-		err = pins_put(pins, bpf_map__name(maps[i]), bpf_map__fd(maps[i]));
-		err = err == -EEXIST ? 0 : err;
-	}
-	return err;
 }
 
 /* ---- Swapping -------------------------------------------------------------------------- */
@@ -100,14 +65,6 @@ static bool is_in_force(int pins)
 	return filtered >= 0 && !bpf_map_get_next_key(filtered, NULL, &ifindex);
 }
 
-static int set_stage(const struct bpf_map *stages, uint32_t stage,
-		     const struct bpf_program *program)
-{
-	int fd = bpf_program__fd(program);
-
-	return bpf_map_update_elem(bpf_map__fd(stages), &stage, &fd, BPF_ANY);
-}
-
 /* From here on the new rules are in force, where entries are attached. */
 static int swap(const struct filter_bpf *skeleton, const struct track *track)
 {
@@ -116,9 +73,11 @@ static int swap(const struct filter_bpf *skeleton, const struct track *track)
 	int err = 0;
 
 	if (is_empty(skeleton->maps.stages_xdp, other))
-		err = set_stage(skeleton->maps.stages_xdp, other, skeleton->progs.pass_xdp);
+		err = kept_set_stage(bpf_map__fd(skeleton->maps.stages_xdp), other,
+				     skeleton->progs.pass_xdp);
 	if (!err && is_empty(skeleton->maps.stages_tc, other))
-		err = set_stage(skeleton->maps.stages_tc, other, skeleton->progs.pass_tc);
+		err = kept_set_stage(bpf_map__fd(skeleton->maps.stages_tc), other,
+				     skeleton->progs.pass_tc);
 	return err ? err : track_swap(track, skeleton);
 }
 
@@ -193,17 +152,19 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 			 const struct image *image, const char *text, size_t text_size,
 			 const struct stage_options *options)
 {
+	struct bpf_map *kept[KEPT_MAPS];
 	int err = check_replaced(pins, image->family, options->replaces);
 	bool first;
 
 	if (err)
 		return err;
-	err = keep_maps(skeleton, pins);
+	list_kept(skeleton, kept);
+	err = kept_find(pins, kept, KEPT_MAPS);
 	err = err ? err : track_open(track, skeleton, image);
 	bpf_map__set_max_entries(skeleton->maps.text, (uint32_t)(text_size + 7) / 8);
 	err = err ? err : ruleset_load(skeleton, image);
 	err = err ? err : keep_text(skeleton, text, text_size);
-	err = err ? err : pin_maps(skeleton, pins);
+	err = err ? err : kept_pin(pins, kept, KEPT_MAPS);
 	err = err ? err : track_load(track, skeleton, pins);
 	err = err ? err : fill_sets(skeleton, options->sets, image);
 	err = err ? err : fill_reject(skeleton, image);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "filter/kept.h"
 #include "filter/inforce.h"
 #include "filter/pins.h"
 #include "filter/track.h"
@@ -132,45 +133,17 @@ static void list_learnt(const struct track_bpf *track, struct bpf_map *maps[LEAR
 	maps[1] = track->maps.fragments;
 }
 
-static int find_learnt(const struct track_bpf *track, int pins)
-{
-	struct bpf_map *maps[LEARNT_MAPS];
-	int err = 0;
-
-	list_learnt(track, maps);
-	for (size_t i = 0; i < LEARNT_MAPS && !err; i++) {
-		_cleanup_close_ int fd = pins_get(pins, bpf_map__name(maps[i]));
-
-		if (fd >= 0)
-			err = bpf_map__reuse_fd(maps[i], fd);
-		else if (fd != -ENOENT)
-			err = fd;
-	}
-	return err;
-}
-
-static int pin_learnt(const struct track_bpf *track, int pins)
-{
-	struct bpf_map *maps[LEARNT_MAPS];
-	int err = 0;
-
-	list_learnt(track, maps);
-	for (size_t i = 0; i < LEARNT_MAPS && !err; i++) {
-		err = pins_put(pins, bpf_map__name(maps[i]), bpf_map__fd(maps[i]));
-		err = err == -EEXIST ? 0 : err;
-	}
-	return err;
-}
-
 int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 {
+	struct bpf_map *learnt[LEARNT_MAPS];
 	int err;
 
 	if (!track->skeleton)
 		return 0;
+	list_learnt(track->skeleton, learnt);
 	err = share_maps(track->skeleton, filter);
 	if (!err && pins != TRACK_APART)
-		err = find_learnt(track->skeleton, pins);
+		err = kept_find(pins, learnt, LEARNT_MAPS);
 	if (err)
 		return err;
 	err = track_bpf__load(track->skeleton);
@@ -179,19 +152,11 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 		return err;
 	}
 	if (pins != TRACK_APART)
-		err = pin_learnt(track->skeleton, pins);
+		err = kept_pin(pins, learnt, LEARNT_MAPS);
 	return err ? err : bind_text(track->skeleton, filter);
 }
 
 /* ---- Swapping ------------------------------------------------------------------------------- */
-
-static int set_stage(const struct bpf_map *stages, uint32_t stage,
-		     const struct bpf_program *program)
-{
-	int fd = bpf_program__fd(program);
-
-	return bpf_map_update_elem(bpf_map__fd(stages), &stage, &fd, BPF_ANY);
-}
 
 /* Empty the places of judges that nobody calls any more. */
 static void clear_places(const struct bpf_map *stages, uint32_t family_stage, uint32_t used)
@@ -207,10 +172,10 @@ static void clear_places(const struct bpf_map *stages, uint32_t family_stage, ui
 static int swap_one(const struct bpf_map *stages, uint32_t family_stage, uint32_t place,
 		    const struct bpf_program *judge, const struct bpf_program *track)
 {
-	int err = track ? set_stage(stages, place, judge) : 0;
+	int err = track ? kept_set_stage(bpf_map__fd(stages), place, judge) : 0;
 
 	if (!err)
-		err = set_stage(stages, family_stage, track ? track : judge);
+		err = kept_set_stage(bpf_map__fd(stages), family_stage, track ? track : judge);
 	if (!err)
 		clear_places(stages, family_stage, place);
 	return err;
@@ -242,7 +207,8 @@ int track_swap(const struct track *track, const struct filter_bpf *filter)
 	int err = 0;
 
 	if (ours)
-		err = set_stage(filter->maps.stages_tc, FILTER_STAGE_LEARN, ours->progs.learn_tc);
+		err = kept_set_stage(bpf_map__fd(filter->maps.stages_tc), FILTER_STAGE_LEARN,
+				     ours->progs.learn_tc);
 	err = err ? err :
 		    swap_one(filter->maps.stages_xdp, track->family_stage, track->judge_xdp,
 			     filter->progs.filter_xdp, ours ? ours->progs.track_xdp : NULL);
