@@ -6,7 +6,9 @@
 #include <linux/if_bridge.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "dsa.h"
@@ -38,6 +40,14 @@ struct link *links_find_name(const struct links *links, const char *name)
 			if (!strcmp(link->name, name))
 				return link;
 	return NULL;
+}
+
+bool link_exists(uint32_t ifindex)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { .ifr_ifindex = (int)ifindex };
+
+	return fd < 0 || !ioctl(fd, SIOCGIFNAME, &request) || errno != ENODEV;
 }
 
 static void copy_text(const struct nlattr *attribute, char *text, size_t size)

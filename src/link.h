@@ -77,6 +77,9 @@ void links_free(struct links *links);
 struct link *links_find(const struct links *links, uint32_t ifindex);
 struct link *links_find_name(const struct links *links, const char *name);
 
+/* Ask the kernel itself, ahead of the events: false only if it says that there is none. */
+bool link_exists(uint32_t ifindex);
+
 /* The VLAN device with this tag on top of the device, NULL if there is none. */
 struct link *links_find_vlan(const struct links *links, uint32_t lower, uint16_t id, bool service);
 

@@ -913,13 +913,23 @@ static bool has_lost_link(const struct port *port, const struct datapath *datapa
 }
 
 /* Is the fast path not at the port's hook any more? */
-static bool is_lost(const struct port *port, const struct datapath *datapath)
+static bool has_lost_hook(const struct port *port, const struct datapath *datapath)
 {
 	if (port->behind)
 		return !filter_view_is_entered(port->ifindex, datapath_behind_fd(datapath));
 	if (port->link_fd >= 0)
 		return has_lost_link(port, datapath);
 	return port->mode == ATTACH_CLSACT && !attached_clsact(port->ifindex);
+}
+
+/*
+ * Did somebody take the hook away? A device that goes takes its links along, after its name
+ * (unlist_netdevice() comes before dev_xdp_uninstall() and tcx's); that it is gone is for the
+ * event of its link to say.
+ */
+static bool is_lost(const struct port *port, const struct datapath *datapath)
+{
+	return has_lost_hook(port, datapath) && link_exists(port->ifindex);
 }
 
 /* What the filter has made and could not remove, since we are in it, is ours to remove. */
