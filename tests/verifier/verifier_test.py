@@ -5,8 +5,9 @@ constants, passes the verifier of the running kernel, at a cost near to that in 
 
 A cost is what the verifier had to process, and the instructions of the program as the kernel has
 rewritten it. The table knows a kernel by machine and series; where it does not know the kernel or
-the compiler, the programs are loaded all the same, and the result is skipped. After a change of the
-BPF side `tests/verifier/record` writes the table anew.
+the compiler, the programs are loaded all the same, and the result is skipped; so are programs that
+need what the kernel has not (functions of conntrack, BTF). After a change of the BPF side
+`tests/verifier/record` writes the table anew.
 """
 
 import argparse
@@ -27,7 +28,7 @@ VERIFY = ROOT / "build" / "tests" / "verifier" / "verify"
 
 COMPILERS = ("14", "19")  # what the BPF side is to be built by
 GROWTH = 1.10
-REFUSED = "refused"
+REFUSED, LACKING = "refused", "lacking"
 TIMEOUT = 500
 
 
@@ -53,15 +54,22 @@ def measure(path):
     return [line.split("\t") for line in done.stdout.splitlines()], done.stderr
 
 
+def result_of(first, second):
+    """Costs; None where the kernel refuses; a text where it lacks that."""
+    if first == LACKING:
+        return second
+    return None if first == REFUSED else counts.Costs(int(first), int(second))
+
+
 def measure_all():
-    """{key: costs}, what the verifier has said; a cost of None is a refusal."""
+    """{key: result_of()}, what the verifier has said."""
     measured, said = {}, ""
     for compiler, path in objects():
         rows, errors = measure(path)
         said += errors
         for program, constants, *costs in rows:
             key = counts.Key(*this_kernel(), compiler, program, constants)
-            measured[key] = None if REFUSED in costs else counts.Costs(*map(int, costs))
+            measured[key] = result_of(*costs)
     return measured, said
 
 
@@ -78,6 +86,9 @@ def compare(report, table, key, costs):
     name = f"clang {key.compiler}: {key.program}, {key.constants}"
     if costs is None:
         report.result(False, f"{name}: refused")
+        return
+    if isinstance(costs, str):
+        report.result(True, name, costs)
         return
     seen = f"{name}: {costs}"
     if unknown(table, key):
@@ -122,7 +133,8 @@ def main():
         return run()
     measured, said = measure_all()
     sys.stderr.write(said)
-    print(counts.text({key: costs for key, costs in measured.items() if costs}), end="")
+    print(counts.text({key: costs for key, costs in measured.items()
+                       if isinstance(costs, counts.Costs)}), end="")
     return 1 if None in measured.values() else 0
 
 

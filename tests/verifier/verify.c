@@ -6,7 +6,8 @@
  * A line for each load, its fields separated by tabs: the program, the constants that are true
  * (or "none"), the instructions that the verifier processed, and those of the program as the
  * kernel has rewritten it. Where the kernel refuses, the two numbers are "refused", and the
- * verifier's log is on stderr.
+ * verifier's log is on stderr. Where it lacks what the object needs, they are "lacking" and
+ * what that is.
  */
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -22,6 +23,8 @@
 #define LOG_SIZE (1 << 20)
 #define LOG_STATISTICS 4 /* BPF_LOG_STATS: one line in the end, and why a program is refused */
 
+#define ENOTSUPP 524 /* the kernel's own: <linux/errno.h> */
+
 /* What the daemon sets before loading and is 0 in the object: masks, seeds, sizes */
 #define NUMBER 0x1fff
 
@@ -32,6 +35,8 @@ struct switches {
 };
 
 static char verifier_log[LOG_SIZE];
+static bool calls_kernel; /* the object calls functions of the kernel; */
+static char lacking[128]; /* what it needs of them and this kernel has not, empty: nothing */
 
 static int say_nothing(enum libbpf_print_level level __attribute__((unused)),
 		       const char *format __attribute__((unused)),
@@ -45,6 +50,47 @@ static void die(const char *what, const char *object)
 	fprintf(stderr, "verify: %s: %s (%s)\n", object, what, strerror(errno));
 	exit(1);
 }
+
+/* ---- Functions of the kernel -------------------------------------------------------------- */
+
+static bool has_function(const struct btf *btf, const char *name)
+{
+	return btf && btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
+}
+
+/* Those of conntrack may be in a module. */
+static void look_for(const struct btf *ours, const struct btf_type *section)
+{
+	const struct btf_var_secinfo *info = btf_var_secinfos(section);
+	struct btf *kernel = btf__load_vmlinux_btf();
+	struct btf *module = kernel ? btf__load_module_btf("nf_conntrack", kernel) : NULL;
+
+	if (!kernel)
+		snprintf(lacking, sizeof(lacking), "the kernel has no BTF");
+	for (size_t i = 0; i < btf_vlen(section) && !lacking[0]; i++) {
+		const struct btf_type *type = btf__type_by_id(ours, info[i].type);
+		const char *name = btf__name_by_offset(ours, type->name_off);
+
+		if (btf_is_func(type) && !has_function(kernel, name) && !has_function(module, name))
+			snprintf(lacking, sizeof(lacking), "the kernel has no %s()", name);
+	}
+	btf__free(module);
+	btf__free(kernel);
+}
+
+/* Those that the object calls, whichever of its programs does. libbpf's own copy has lost them. */
+static void find_lacking(const char *path)
+{
+	struct btf *btf = btf__parse(path, NULL);
+	int32_t id = btf ? btf__find_by_name_kind(btf, ".ksyms", BTF_KIND_DATASEC) : -1;
+
+	calls_kernel = id > 0;
+	if (calls_kernel)
+		look_for(btf, btf__type_by_id(btf, (uint32_t)id));
+	btf__free(btf);
+}
+
+/* ---- Constants ---------------------------------------------------------------------------- */
 
 /* The constants that the daemon may set are volatile; tables of the compiler's are not. */
 static const struct btf_type *setting_type(const struct btf *btf, uint32_t id)
@@ -132,6 +178,8 @@ static void print_switches(const struct switches *switches, size_t combination)
 		printf("none");
 }
 
+/* ---- Loading ------------------------------------------------------------------------------ */
+
 static unsigned long long processed(void)
 {
 	const char *line = strstr(verifier_log, "processed ");
@@ -151,7 +199,11 @@ static uint32_t translated(int fd)
 
 static void print_costs(const struct bpf_program *program, int err)
 {
-	if (err) {
+	if (lacking[0]) {
+		printf("\tlacking\t%s\n", lacking);
+	} else if (calls_kernel && err == -ENOTSUPP) {
+		printf("\tlacking\tthe kernel has no JIT that calls its functions\n");
+	} else if (err) {
 		printf("\trefused\trefused\n");
 		fprintf(stderr, "%s: %s\n%s\n", bpf_program__name(program), strerror(-err),
 			verifier_log);
@@ -213,7 +265,7 @@ static bool verify(const char *path, const char *name, size_t combination)
 		bpf_program__set_log_level(program, LOG_STATISTICS);
 		printf("%s\t", name);
 		print_switches(&switches, combination);
-		print_costs(program, bpf_object__load(object));
+		print_costs(program, lacking[0] ? 0 : bpf_object__load(object));
 	}
 	bpf_object__close(object);
 	return is_there;
@@ -232,6 +284,7 @@ int main(int argc, char **argv)
 	object = bpf_object__open_file(argv[1], NULL);
 	if (!object)
 		die("cannot be read", argv[1]);
+	find_lacking(argv[1]);
 	bpf_object__for_each_program(program, object) {
 		size_t combination = 0;
 
