@@ -9,10 +9,14 @@ from .machine import Machine, default_environment
 NAMES = (*SUITES, *ARCHITECTURES)
 
 
-def make(name, smp=2, memory=2048):
-    """(machine, environment of its commands). For another architecture this builds bpfw."""
+BUILD_SECONDS = 600
+
+
+def make(name, limit=BUILD_SECONDS, smp=2, memory=2048):
+    """(machine, environment of its commands). For another architecture this builds bpfw, within
+    the limit of seconds."""
     if name not in ARCHITECTURES:
         return Machine(kernel(name), smp, memory), default_environment()
     architecture = ARCHITECTURES[name]
-    architecture.build([source for source, _ in plan.FOREIGN])
+    architecture.build([source for source, _ in plan.FOREIGN], min(limit, BUILD_SECONDS))
     return ForeignMachine(architecture, smp, memory), architecture.environment()

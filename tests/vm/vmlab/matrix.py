@@ -80,6 +80,9 @@ class _Errors:
         return self._data.decode(errors="replace")
 
 
+LEAST_SECONDS = 60  # a machine that has less does not come to its tests
+
+
 class Column:
     """One kernel: the files that are left, and the cells of those that are done."""
 
@@ -106,8 +109,11 @@ class Column:
     def run(self, file_limit, limit):
         """Boot, run what is left, and boot again if a test took the machine with it."""
         deadline = time.monotonic() + limit
+        if limit < LEAST_SECONDS:
+            self.unavailable = f"no time was left for {self.name}"
+            return self
         try:
-            machine, self._environment = self._make()
+            machine, self._environment = self._make(limit)
         except Unavailable as reason:
             self.unavailable = str(reason)
             return self
