@@ -8,6 +8,41 @@
 
 #define NO_HOOK (-1) /* no rule is asked: the stack has no use for the packet */
 
+/* What bpf_fib_lookup() is asked, up to its answer. */
+#define QUESTION_WORDS (__builtin_offsetof(struct bpf_fib_lookup, h_vlan_proto) / sizeof(__u32))
+
+union route_question {
+	struct bpf_fib_lookup asked; /* the answer overwrites parts of it */
+	__u32 words[sizeof(struct bpf_fib_lookup) / sizeof(__u32)];
+};
+
+enum route {
+	ROUTE_HERE,    /* local, broadcast, multicast; also none, when the stack drops it */
+	ROUTE_ONWARD,  /* to be forwarded */
+	ROUTE_NOWHERE, /* a route says that it shall not be */
+};
+
+/*
+ * What the kernel has said about a question. It holds for the jiffy in which it was asked: packets
+ * of a flow that come closer to each other than that ask once, and a change of routes is seen
+ * after some milliseconds, as it is by a packet that was on its way.
+ */
+struct route_memory {
+	__u32 words[QUESTION_WORDS];
+	__u32 out; /* ifindex, of ROUTE_ONWARD */
+	__u32 route;
+	__u64 jiffy; /* 0: not valid */
+};
+
+#define ROUTES_SHIFT 8
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << ROUTES_SHIFT);
+	__type(key, __u32);
+	__type(value, struct route_memory);
+} routes SEC(".maps");
+
 static __always_inline void fill_question(struct bpf_fib_lookup *question,
 					  const struct filter_walk *walk)
 {
@@ -47,6 +82,86 @@ static __always_inline long ask_route(const struct frame *frame, struct bpf_fib_
 	return said;
 }
 
+static __always_inline enum route ask_kernel(const struct frame *frame,
+					     struct bpf_fib_lookup *question)
+{
+	switch (ask_route(frame, question)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		return ROUTE_ONWARD;
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return ROUTE_NOWHERE;
+	default:
+		return ROUTE_HERE;
+	}
+}
+
+/* Any will do: what comes to the wrong place asks the kernel. */
+static __always_inline struct route_memory *find_memory(const __u32 *words)
+{
+	__u64 mixed = (((__u64)words[1] << 32 | words[0]) ^ words[2]) * 0x9e3779b97f4a7c15ULL;
+	__u32 place;
+
+	for (int i = 4; i < (int)QUESTION_WORDS; i += is_ipv6 ? 1 : 4)
+		mixed = (mixed ^ (mixed >> 32) ^ words[i]) * 0xd6e8feb86659fd93ULL;
+	place = mixed >> (64 - ROUTES_SHIFT);
+	return bpf_map_lookup_elem(&routes, &place);
+}
+
+/* Of IPv4's addresses only the first words are used. */
+static __always_inline bool remembers(const struct route_memory *memory, const __u32 *words,
+				      __u64 jiffy)
+{
+	__u32 differ = 0;
+
+	if (memory->jiffy != jiffy)
+		return false;
+	for (int i = 0; i < (int)QUESTION_WORDS; i += i < 4 || is_ipv6 ? 1 : 4)
+		differ |= memory->words[i] ^ words[i];
+	return !differ;
+}
+
+/* Another question takes the place. The answer overwrites it, so it is kept before. */
+static __always_inline void forget(struct route_memory *memory, const __u32 *words)
+{
+	memory->jiffy = 0;
+	for (int i = 0; i < (int)QUESTION_WORDS; i++)
+		memory->words[i] = words[i];
+}
+
+static __always_inline void remember(struct route_memory *memory, enum route route, __u32 out,
+				     __u64 jiffy)
+{
+	memory->route = route;
+	memory->out = out;
+	memory->jiffy = jiffy;
+}
+
+/* The kernel's answer, its own or a remembered one; `out` is set where it is ROUTE_ONWARD. */
+static __always_inline enum route find_route(const struct frame *frame,
+					     union route_question *question, __u32 *out)
+{
+	struct route_memory *memory = find_memory(question->words);
+	__u64 jiffy = bpf_jiffies64();
+	enum route route;
+
+	if (memory && remembers(memory, question->words, jiffy)) {
+		*out = memory->out;
+		return memory->route;
+	}
+	if (memory)
+		forget(memory, question->words);
+	route = ask_kernel(frame, &question->asked);
+	*out = question->asked.ifindex;
+	if (memory)
+		remember(memory, route, *out, jiffy);
+	return route;
+}
+
 /* ip_forward() answers those whose time is over before it asks a rule. */
 static __always_inline int forward(struct filter_walk *walk, __u32 out)
 {
@@ -60,26 +175,21 @@ static __always_inline int forward(struct filter_walk *walk, __u32 out)
 /* A packet that came in: for this machine, or to be forwarded? */
 static __always_inline int route_in(struct filter_walk *walk, const struct frame *frame)
 {
-	struct bpf_fib_lookup question = {};
+	union route_question question = {};
+	__u32 out = 0;
 
 	walk->in = frame->is_xdp ? frame->xdp->ingress_ifindex : frame->skb->ifindex;
 	if (tracing)
 		walk->in = assumed_in;
 	if (tracing && assumed_out)
 		return forward(walk, assumed_out);
-	fill_question(&question, walk);
-	switch (ask_route(frame, &question)) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-	case BPF_FIB_LKUP_RET_NO_NEIGH:
-	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return forward(walk, question.ifindex);
-	case BPF_FIB_LKUP_RET_BLACKHOLE:
-	case BPF_FIB_LKUP_RET_UNREACHABLE:
-	case BPF_FIB_LKUP_RET_PROHIBIT:
+	fill_question(&question.asked, walk);
+	switch (find_route(frame, &question, &out)) {
+	case ROUTE_ONWARD:
+		return forward(walk, out);
+	case ROUTE_NOWHERE:
 		return NO_HOOK;
 	default:
-		/* Local, broadcast, multicast; also what cannot be routed, which the stack drops. */
 		return FILTER_HOOK_INPUT;
 	}
 }

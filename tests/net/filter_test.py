@@ -592,6 +592,47 @@ def load_show_and_unload(context, hook):
     equal(router.bpfw("show", check=False).returncode, 1, "exit status of show without rules")
 
 
+COUNT_ROUTES = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -p udp -m udp --dport 80
+-A FORWARD -o wan0 -p udp -m udp --dport 80
+-A FORWARD -o lan0 -p udp -m udp --dport 80
+COMMIT
+"""
+CLOCK_TICK = 0.02  # the longest one is half of it: as long routes are remembered
+
+
+@test(*FILTER_HOOKS)
+def follows_routes(context, hook):
+    """The same packet again and again, while routes change where it goes."""
+    router = Router(context, hook)
+    router.load(COUNT_ROUTES)
+    host = f"{FAR[4][0]}/32"
+    sent = 20
+
+    def counted():
+        time.sleep(CLOCK_TICK)
+        router.bpfw("zero")
+        for _ in range(sent):
+            router.near.send(datagram(80))
+        router.near.settle(topology.LAN0_MAC, LOCAL[4][0], topology.CLIENT_MAC, NEAR[4][0])
+        shown = router.bpfw("show", "--counters").stdout
+        return [int(packets) for packets in re.findall(r"^\[(\d+):.*--dport 80", shown, re.MULTILINE)]
+
+    equal(counted(), [0, sent, 0], "INPUT, FORWARD to wan0, FORWARD to lan0, by the first route")
+    router.namespace.ip(f"route add {host} dev lan0")
+    equal(counted(), [0, 0, sent], "by a route to lan0")
+    router.namespace.ip(f"route replace local {host} dev lo table local")
+    equal(counted(), [sent, 0, 0], "of an address of its own")
+    router.namespace.ip(f"route del local {host} dev lo table local",
+                        f"route replace blackhole {host}")
+    equal(counted(), [0, 0, 0], "by a route that leads nowhere")
+    router.namespace.ip(f"route del blackhole {host}")
+    equal(counted(), [0, sent, 0], "by the first route again")
+
+
 @test(*FILTER_HOOKS)
 def what_is_wrong_changes_nothing(context, hook):
     router = Router(context, hook)
