@@ -79,6 +79,8 @@ TARGETS = (
            ("scale", "bpfw-xdp/100000", "table_bytes"), False, 256, "{:.0f} bytes"),
     Target("filter at XDP in a router, 10,000 rules hit at random / 1 rule, cost of a drop",
            ("filter", "drop-random/bpfw-xdp/10000", "of-one"), False, 1.5),
+    Target("the same, 1 rule about the network of the 10,000 hosts",
+           ("filter", "drop-random/bpfw-xdp/10000", "of-network"), False, 1.5),
     Target("filter at XDP on a server, 10,000 rules hit at random / 1 rule, cost of a drop",
            ("filter", "input-random/bpfw-xdp/10000", "of-one"), False, 1.5),
     Target("cheaper iptables / filter at XDP in a router, 1 rule, cost of a drop",
