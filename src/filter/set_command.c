@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "json.h"
 #include "log.h"
 #include "util.h"
 #include "filter/set.h"
@@ -194,18 +195,6 @@ static int need_set(const struct set_store *store, const char *name)
 
 /* ---- Listing --------------------------------------------------------------------- */
 
-static void print_string(const char *text)
-{
-	putchar('"');
-	for (; *text; text++) {
-		if ((unsigned char)*text < ' ')
-			printf("\\u%04x", (unsigned char)*text);
-		else
-			printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
-	}
-	putchar('"');
-}
-
 static void print_json_entry(const struct set_info *info, const struct set_entry *entry, bool first)
 {
 	char text[SET_ENTRY_TEXT];
@@ -217,8 +206,8 @@ static void print_json_entry(const struct set_info *info, const struct set_entry
 	if (entry->nomatch)
 		printf(",\"nomatch\":true");
 	if (entry->comment) {
-		printf(",\"comment\":");
-		print_string(entry->comment);
+		putchar(',');
+		json_member(stdout, "comment", entry->comment);
 	}
 	putchar('}');
 }
@@ -245,8 +234,8 @@ static void print_json_blocked(const struct set_store *store, const struct set_i
 static void print_json_set(const struct set_store *store, const struct set_info *info,
 			   bool is_block_list)
 {
-	printf("{\"name\":");
-	print_string(info->name);
+	putchar('{');
+	json_member(stdout, "name", info->name);
 	printf(",\"type\":\"%s\"", set_kind_name(info->kind));
 	if (info->kind == SET_BITMAP_PORT)
 		printf(",\"range\":[%u,%u]", info->first, info->last);

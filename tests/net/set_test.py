@@ -280,6 +280,16 @@ def sets_are_refused_by_name(context):
     equal(router.bpfw("show").stdout, text, "rules in force afterwards")
 
 
+@test()
+def comments_are_json_whatever_they_hold(context):
+    """Bytes that are not UTF-8 as in `bpfw filter show --json`: as the character of that number."""
+    router = SetRouter(context, "tc")
+    router.command("set", "create", "noted", "hash:ip", "comment")
+    router.command("set", "add", "noted", "192.0.2.1", "comment", "gr\udcfc\u00dfe \\")
+    listed = json.loads(router.command("set", "list", "--json").stdout)
+    equal(listed[0]["entries"], [{"entry": "192.0.2.1", "comment": "gr\u00fc\u00dfe \\"}], "entries")
+
+
 @test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
 def the_block_list_is_before_all_rules(context, hook, version):
     """Whether it was there before the rules or not, and where the family has no rules at all."""
