@@ -319,6 +319,9 @@ static int read_name(struct parser *p, char name[SET_NAME_LEN])
 		return err;
 	if (!token->len || !copy(token, name, SET_NAME_LEN))
 		return fail(p, token, "a name has 1 to %d characters", SET_NAME_LEN - 1);
+	/* It is printed as it is, and rules name it. */
+	if (strpbrk(name, " \","))
+		return fail(p, token, "a name has no blanks, quotation marks and commas");
 	return 0;
 }
 
