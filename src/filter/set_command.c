@@ -22,10 +22,18 @@ enum {
 	STATUS_USAGE
 };
 
+enum {
+	OPTION_JSON = 1,
+	OPTION_TERSE = 2,
+	OPTION_EXIST = 4,
+	OPTION_FOR = 8,
+	OPTION_COMMENT = 16,
+};
+
 struct arguments {
 	char *word[WORDS]; /* what is no option */
 	int words;
-	bool json, exist, terse;
+	unsigned int options; /* OPTION_*, those that were given */
 	const char *duration, *comment;
 	char *text; /* the file's, read before the store is locked: it may come from another bpfw */
 	size_t len;
@@ -54,43 +62,79 @@ static const char block_usage[] =
 
 /* ---- Arguments ------------------------------------------------------------------- */
 
+static bool has(const struct arguments *arguments, unsigned int option)
+{
+	return arguments->options & option;
+}
+
 static int wrong_usage(const char *command, const char *reason)
 {
 	log_error("%s; try 'bpfw %s --help'", reason, command);
 	return STATUS_USAGE;
 }
 
-static bool take_value(int argc, char *const argv[], int *i, const char *name, const char **value)
-{
-	size_t len = strlen(name);
+static const struct set_option {
+	const char *name;
+	unsigned int bit;
+	bool has_value;
+} set_options[] = {
+	{ "--json", OPTION_JSON, false },   { "--terse", OPTION_TERSE, false },
+	{ "--exist", OPTION_EXIST, false }, { "-exist", OPTION_EXIST, false },
+	{ "--for", OPTION_FOR, true },      { "--comment", OPTION_COMMENT, true },
+};
 
-	if (!strncmp(argv[*i], name, len) && argv[*i][len] == '=') {
-		*value = argv[*i] + len + 1;
-		return true;
+/* The option that a word names, "NAME=VALUE" too; NULL if there is none. */
+static const struct set_option *find_option(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(set_options); i++) {
+		const struct set_option *option = &set_options[i];
+		const size_t len = strlen(option->name);
+
+		if (!strncmp(word, option->name, len) &&
+		    (!word[len] || (word[len] == '=' && option->has_value)))
+			return option;
 	}
-	if (strcmp(argv[*i], name) || *i + 1 >= argc)
+	return NULL;
+}
+
+/* False if its value is missing. */
+static bool take_option(struct arguments *arguments, const struct set_option *option, int argc,
+			char *const argv[], int *i)
+{
+	const char *value = option->has_value ? strchr(argv[*i], '=') : NULL;
+
+	arguments->options |= option->bit;
+	if (!option->has_value)
+		return true;
+	if (!value && *i + 1 == argc)
 		return false;
-	*value = argv[++*i];
+	value = value ? value + 1 : argv[++*i];
+	*(option->bit == OPTION_FOR ? &arguments->duration : &arguments->comment) = value;
 	return true;
 }
 
-/* False if there is an option that is not known. */
-static bool take_arguments(int argc, char *const argv[], struct arguments *arguments)
+/* `takes`: the options that the command knows. False after a message about one that it does not. */
+static bool take_arguments(const char *command, unsigned int takes, int argc, char *const argv[],
+			   struct arguments *arguments)
 {
 	*arguments = (struct arguments){ 0 };
 	for (int i = 0; i < argc; i++) {
-		if (!strcmp(argv[i], "--json"))
-			arguments->json = true;
-		else if (!strcmp(argv[i], "--terse"))
-			arguments->terse = true;
-		else if (!strcmp(argv[i], "--exist") || !strcmp(argv[i], "-exist"))
-			arguments->exist = true;
-		else if (take_value(argc, argv, &i, "--for", &arguments->duration) ||
-			 take_value(argc, argv, &i, "--comment", &arguments->comment))
-			continue;
-		else if ((argv[i][0] == '-' && argv[i][1]) || arguments->words == WORDS)
+		const bool is_option = argv[i][0] == '-' && argv[i][1];
+		const struct set_option *option = is_option ? find_option(argv[i]) : NULL;
+
+		if (is_option && (!option || !(option->bit & takes))) {
+			log_error("bpfw %s does not take %.40s", command, argv[i]);
 			return false;
-		else
+		}
+		if (option && !take_option(arguments, option, argc, argv, &i)) {
+			log_error("%s: its value is missing", option->name);
+			return false;
+		}
+		if (!option && arguments->words == WORDS) {
+			log_error("'%.40s' is one word too many", argv[i]);
+			return false;
+		}
+		if (!option)
 			arguments->word[arguments->words++] = argv[i];
 	}
 	return true;
@@ -143,7 +187,7 @@ static int read_stream(FILE *from, char **text, size_t *len)
 		*text = grown;
 		*len += fread(grown + *len, 1, room - *len, from);
 	} while (*len == room);
-	return ferror(from) ? -EIO : 0;
+	return ferror(from) ? -errno : 0;
 }
 
 static int read_file(const char *name, char **text, size_t *len)
@@ -257,11 +301,11 @@ static int list_set(struct set_store *store, uint32_t number, const struct argum
 	const struct set_info *info = &store->info[number];
 	struct set_entry *entries = NULL;
 	size_t count = 0;
-	int err = arguments->terse ? 0 : set_list(store, number, &entries, &count);
+	int err = has(arguments, OPTION_TERSE) ? 0 : set_list(store, number, &entries, &count);
 
 	if (err)
 		return say(info->name, "the list", err);
-	if (arguments->json) {
+	if (has(arguments, OPTION_JSON)) {
 		fputs(first ? "" : ",\n", stdout);
 		print_json_set(store, info, number < SET_FIRST);
 	} else {
@@ -270,12 +314,12 @@ static int list_set(struct set_store *store, uint32_t number, const struct argum
 		set_print_create(stdout, info);
 	}
 	for (size_t i = 0; i < count; i++) {
-		if (arguments->json)
+		if (has(arguments, OPTION_JSON))
 			print_json_entry(info, &entries[i], i == 0);
 		else
 			set_print_add(stdout, info, &entries[i]);
 	}
-	if (arguments->json)
+	if (has(arguments, OPTION_JSON))
 		fputs("]}", stdout);
 	set_entries_free(entries, count);
 	return STATUS_OK;
@@ -297,7 +341,7 @@ static int list_sets(struct set_store *store, const struct arguments *arguments)
 	for (int i = 0; i < arguments->words; i++)
 		if (need_set(store, arguments->word[i]) < 0)
 			return STATUS_FAILED;
-	if (arguments->json)
+	if (has(arguments, OPTION_JSON))
 		putchar('[');
 	for (uint32_t i = 0; i < SET_MAX && status == STATUS_OK; i++) {
 		if (store->info[i].kind == SET_NONE || !is_named(arguments, store->info[i].name))
@@ -305,7 +349,7 @@ static int list_sets(struct set_store *store, const struct arguments *arguments)
 		status = list_set(store, i, arguments, first);
 		first = false;
 	}
-	if (arguments->json)
+	if (has(arguments, OPTION_JSON))
 		puts("]");
 	return status;
 }
@@ -386,7 +430,7 @@ typedef int (*entry_action)(struct set_store *store, uint32_t number, const stru
 static int add_action(struct set_store *store, uint32_t number, const struct set_entry *entry,
 		      const struct arguments *arguments)
 {
-	return set_add(store, number, entry, arguments->exist);
+	return set_add(store, number, entry, has(arguments, OPTION_EXIST));
 }
 
 static int del_action(struct set_store *store, uint32_t number, const struct set_entry *entry,
@@ -394,7 +438,7 @@ static int del_action(struct set_store *store, uint32_t number, const struct set
 {
 	int err = set_del(store, number, entry);
 
-	return err == -ENOENT && arguments->exist ? 0 : err;
+	return err == -ENOENT && has(arguments, OPTION_EXIST) ? 0 : err;
 }
 
 /* Not in the set: 1, and a line that says so, as ipset does. */
@@ -463,7 +507,7 @@ static int create_set(struct set_store *store, const struct arguments *arguments
 		return STATUS_FAILED;
 	}
 	number = set_create(store, &info);
-	if (number >= 0 || (number == -EEXIST && arguments->exist))
+	if (number >= 0 || (number == -EEXIST && has(arguments, OPTION_EXIST)))
 		return STATUS_OK;
 	return say(info.name, "the set", number);
 }
@@ -499,8 +543,6 @@ static int test_entry(struct set_store *store, const struct arguments *arguments
 
 /* ---- bpfw block ------------------------------------------------------------------ */
 
-/* One prefix, of either family: a set entry with what --for and --comment say. */
-
 /* The list of a family, made and put in force if it was not there; an error has been told. */
 static int need_block_list(struct set_store *store, uint8_t family)
 {
@@ -513,12 +555,13 @@ static int need_block_list(struct set_store *store, uint8_t family)
 	return set_stage_block(store, family) ? -EIO : number;
 }
 
+/* One prefix, of either family: a set entry with what --for and --comment say. */
 static int act_on_block(struct set_store *store, const struct arguments *arguments, char *prefix,
 			entry_action action)
 {
 	const uint8_t family = strchr(prefix, ':') ? AF_INET6 : AF_INET;
 	const struct set_info block = set_block_info(family);
-	struct arguments words = { .exist = arguments->exist };
+	struct arguments words = { .options = arguments->options & OPTION_EXIST };
 	char timeout[] = "timeout", comment[] = "comment", number_text[16];
 	struct set_entry entry;
 	uint32_t seconds;
@@ -559,7 +602,7 @@ static int add_blocks(struct set_store *store, const struct arguments *arguments
 {
 	struct arguments renew = *arguments;
 
-	renew.exist = true;
+	renew.options |= OPTION_EXIST;
 	return act_on_blocks(store, &renew, add_action);
 }
 
@@ -626,26 +669,30 @@ static int list_blocks(struct set_store *store, const struct arguments *argument
 struct verb {
 	const char *name;
 	int (*run)(struct set_store *store, const struct arguments *arguments);
-	int least, most; /* words */
-	bool create;     /* makes the store if there is none */
-	bool file;       /* the first word is one */
+	int least, most;      /* words */
+	bool create;          /* makes the store if there is none */
+	bool file;            /* the first word is one */
+	unsigned int options; /* OPTION_*, those that it takes */
 };
 
 static const struct verb set_verbs[] = {
-	{ "load", load_sets, 1, 1, true, true },
-	{ "create", create_set, 2, WORDS, true, false },
-	{ "add", add_entry, 2, WORDS, false, false },
-	{ "del", del_entry, 2, WORDS, false, false },
-	{ "test", test_entry, 2, WORDS, false, false },
-	{ "list", list_sets, 0, WORDS, false, false },
-	{ "destroy", destroy_sets, 1, WORDS, false, false },
-	{ NULL, NULL, 0, 0, false, false },
+	{ "load", load_sets, 1, 1, true, true, 0 },
+	{ "create", create_set, 2, WORDS, true, false, OPTION_EXIST },
+	{ "add", add_entry, 2, WORDS, false, false, OPTION_EXIST },
+	{ "del", del_entry, 2, WORDS, false, false, OPTION_EXIST },
+	{ "test", test_entry, 2, WORDS, false, false, 0 },
+	{ "list", list_sets, 0, WORDS, false, false, OPTION_JSON | OPTION_TERSE },
+	{ "destroy", destroy_sets, 1, WORDS, false, false, 0 },
+	{ NULL, NULL, 0, 0, false, false, 0 },
 };
 
 static const struct verb block_verbs[] = {
-	{ "add", add_blocks, 1, WORDS, true, false }, { "del", del_blocks, 1, WORDS, true, false },
-	{ "test", test_block, 1, 1, true, false },    { "load", load_blocks, 1, 1, true, true },
-	{ "list", list_blocks, 0, 0, true, false },   { NULL, NULL, 0, 0, false, false },
+	{ "add", add_blocks, 1, WORDS, true, false, OPTION_FOR | OPTION_COMMENT | OPTION_EXIST },
+	{ "del", del_blocks, 1, WORDS, true, false, OPTION_EXIST },
+	{ "test", test_block, 1, 1, true, false, 0 },
+	{ "load", load_blocks, 1, 1, true, true, 0 },
+	{ "list", list_blocks, 0, 0, true, false, OPTION_JSON | OPTION_TERSE },
+	{ NULL, NULL, 0, 0, false, false, 0 },
 };
 
 static int run_verb(const struct verb *verb, const struct arguments *arguments)
@@ -654,7 +701,7 @@ static int run_verb(const struct verb *verb, const struct arguments *arguments)
 	int err = set_store_open(&store, verb->create), status;
 
 	if (err == -ENOENT && verb->run == list_sets && !arguments->words) {
-		fputs(arguments->json ? "[]\n" : "", stdout);
+		fputs(has(arguments, OPTION_JSON) ? "[]\n" : "", stdout);
 		return STATUS_OK;
 	}
 	if (err == -ENOENT)
@@ -673,6 +720,7 @@ static int run_verb(const struct verb *verb, const struct arguments *arguments)
 static int command(int argc, char *const argv[], const struct verb *verb, const char *usage)
 {
 	_cleanup_free_ char *text = NULL;
+	char name[32];
 	struct arguments arguments;
 	uint32_t seconds;
 
@@ -686,8 +734,9 @@ static int command(int argc, char *const argv[], const struct verb *verb, const 
 		verb++;
 	if (!verb->name)
 		return wrong_usage(argv[0], argc < 2 ? "a command is missing" : "no such command");
-	if (!take_arguments(argc - 2, argv + 2, &arguments))
-		return wrong_usage(argv[0], "an option that is not known, or without its value");
+	snprintf(name, sizeof(name), "%s %s", argv[0], verb->name);
+	if (!take_arguments(name, verb->options, argc - 2, argv + 2, &arguments))
+		return STATUS_USAGE;
 	if (arguments.words < verb->least || arguments.words > verb->most)
 		return wrong_usage(argv[0], "too few words, or too many");
 	if (arguments.duration && !read_duration(arguments.duration, &seconds))

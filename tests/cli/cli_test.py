@@ -133,10 +133,15 @@ SET_ERRORS = {
     "unknown command": (["set", "save"], ["no such command"]),
     "no file": (["set", "load"], ["too few"]),
     "no entry": (["set", "add", "name"], ["too few"]),
-    "unknown option": (["set", "list", "--colour"], ["option"]),
+    "unknown option": (["set", "list", "--colour"], ["--colour"]),
     "no command of block": (["block"], ["command is missing", "bpfw block"]),
     "no prefix": (["block", "add"], ["too few"]),
     "no duration": (["block", "add", "192.0.2.1", "--for", "ever"], ["duration", "1h30m"]),
+    "duration of a set": (["set", "add", "name", "192.0.2.1", "--for", "1h"],
+                          ["set add", "--for"]),
+    "comment of another command": (["block", "load", "-", "--comment=x"], ["block load", "--comment"]),
+    "json of another command": (["set", "destroy", "name", "--json"], ["set destroy", "--json"]),
+    "no value": (["block", "add", "192.0.2.1", "--for"], ["--for", "value"]),
 }
 
 
@@ -149,6 +154,7 @@ def set_usage_error(context, name):
 SET_REFUSALS = {
     "no such set": (["set", "add", "nosuch", "192.0.2.1"], ["there are no sets"]),
     "file is missing": (["set", "load", "no-such.sets"], ["no-such.sets", "No such file"]),
+    "file is a directory": (["set", "load", "/"], ["cannot read /: Is a directory"]),
     "not an address": (["block", "add", "gateway"], ["gateway"]),
     "prefix too long": (["block", "add", "192.0.2.0/33"], ["192.0.2.0/33"]),
 }
