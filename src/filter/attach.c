@@ -217,9 +217,11 @@ static int stand_down_elsewhere(const struct attacher *to, uint32_t ifindex)
 static int stand_down_fast_paths(const struct attacher *to, bool more)
 {
 	struct if_nameindex *all = if_nameindex();
-	int err = 0;
+	int err = all ? 0 : -errno;
 
-	for (size_t i = 0; all && all[i].if_index && !err; i++) {
+	if (err)
+		log_error("cannot list the interfaces: %s", strerror(-err));
+	for (size_t i = 0; !err && all[i].if_index; i++) {
 		err = stand_down_at_xdp(all[i].if_index);
 		if (!err && more)
 			err = stand_down_elsewhere(to, all[i].if_index);

@@ -21,7 +21,6 @@
 #include "util.h"
 
 #define EXIT_USAGE 2
-#define INTERFACES_MAX 4096
 
 struct arguments {
 	const char *file;
@@ -190,35 +189,45 @@ static uint8_t family_of(const char *text, size_t size)
 	return memmem(text, first_line, name, sizeof(name) - 1) ? AF_INET6 : AF_INET;
 }
 
-static size_t list_interfaces(struct filter_interface *list, size_t max)
+/* The caller frees the list. */
+static int list_interfaces(struct filter_interface **list, size_t *count)
 {
 	struct if_nameindex *all = if_nameindex();
-	size_t count = 0;
+	size_t room = 0;
+	int err = all ? 0 : -errno;
 
-	for (size_t i = 0; all && all[i].if_index && count < max; i++) {
-		snprintf(list[count].name, sizeof(list[count].name), "%s", all[i].if_name);
-		list[count++].ifindex = all[i].if_index;
+	while (all && all[room].if_index)
+		room++;
+	*count = 0;
+	*list = err ? NULL : calloc(room + 1, sizeof(**list));
+	if (!err && !*list)
+		err = -ENOMEM;
+	for (size_t i = 0; i < room && !err; i++) {
+		struct filter_interface *interface = &(*list)[(*count)++];
+
+		snprintf(interface->name, sizeof(interface->name), "%s", all[i].if_name);
+		interface->ifindex = all[i].if_index;
 	}
 	if (all)
 		if_freenameindex(all);
-	return count;
+	if (err)
+		log_error("cannot list the interfaces: %s", strerror(-err));
+	return err;
 }
 
 static int compile_and_load(const struct ruleset *ruleset, const struct arguments *arguments,
 			    const struct ruleset_report *report)
 {
-	_cleanup_free_ struct filter_interface *interfaces =
-		calloc(INTERFACES_MAX, sizeof(*interfaces));
+	_cleanup_free_ struct filter_interface *interfaces = NULL;
 	_cleanup_free_ char *text = NULL;
 	struct image image;
-	size_t size = 0;
+	size_t size = 0, interface_count;
 	FILE *stream;
-	int err;
+	int err = list_interfaces(&interfaces, &interface_count);
 
-	if (!interfaces)
-		return -ENOMEM;
-	err = image_compile(&image, ruleset, interfaces,
-			    list_interfaces(interfaces, INTERFACES_MAX), report);
+	if (err)
+		return err;
+	err = image_compile(&image, ruleset, interfaces, interface_count, report);
 	if (!err && arguments->pass)
 		dump_pass(arguments->pass, ruleset, &image, stdout);
 	if (err || arguments->check) {

@@ -177,6 +177,19 @@ def filter_file_is_missing(context):
             "No such file")
 
 
+@test()
+def interfaces_cannot_be_listed(context):
+    """Rules that name interfaces would match nothing, if the load went on without."""
+    lab = context.keep(Lab())
+    with tempfile.NamedTemporaryFile("w", suffix=".rules") as rules:
+        rules.write("*filter\n-A INPUT -i lan0 -j DROP\nCOMMIT\n")
+        rules.flush()
+        rejects(context, ["filter", "load", rules.name, "--check"], FAILURE,
+                "cannot list the interfaces: Too many open files", lab=lab,
+                before=trace(lab, "inject=socket:error=EMFILE:when=1"),
+                ASAN_OPTIONS="detect_leaks=0")
+
+
 @test(*HOOKS)
 def unknown_interface(context, hook):
     rejects(context, ["--hook", hook, "--iface", "nosuch0"], FAILURE, "nosuch0")
