@@ -306,17 +306,19 @@ static int for_families(struct round *round, int (*act)(struct round *round, uin
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		int err = only && only != families[i] ? -ENOENT : act(round, families[i]);
 
-		if (err == -EPROTO)
-			log_error("another version of bpfw has loaded the filter: load it again");
-		else if (err && err != -ENOENT)
-			log_error("filter in force: %s", strerror(-err));
-		if (err && err != -ENOENT)
+		if (err && err != -ENOENT) {
+			in_force_explain(err);
 			return EXIT_FAILURE;
+		}
 		round->done += !err;
 	}
 	if (round->done)
 		return EXIT_SUCCESS;
-	log_error("no filter is in force in this network namespace: bpfw filter load FILE");
+	if (only)
+		log_error("no %s rules are in force in this network namespace",
+			  only == AF_INET6 ? "IPv6" : "IPv4");
+	else
+		in_force_explain(-ENOENT);
 	return EXIT_FAILURE;
 }
 

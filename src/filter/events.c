@@ -465,10 +465,10 @@ static void end(struct follower *follower)
 
 static void explain(int err)
 {
-	if (err == -ENOENT)
-		log_error("no filter is in force in this network namespace: bpfw filter load FILE");
-	else if (err == -EWOULDBLOCK)
+	if (err == -EWOULDBLOCK)
 		log_error("another bpfw filter log reads the events of this network namespace");
+	else if (err == -ENOENT || err == -EACCES)
+		in_force_explain(err);
 	else
 		log_error("cannot read events: %s", strerror(-err));
 }

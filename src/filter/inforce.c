@@ -10,6 +10,7 @@
 #include "filter.skel.h"
 #include "filter/inforce.h"
 #include "filter/pins.h"
+#include "log.h"
 #include "util.h"
 
 #define PROGRAM_MAPS 64
@@ -262,4 +263,15 @@ int in_force_zero(uint8_t family)
 		if (bpf_map_update_elem(map, &i, zeros, BPF_EXIST))
 			return -errno;
 	return 0;
+}
+
+void in_force_explain(int err)
+{
+	if (err == -ENOENT)
+		log_error("no filter is in force in this network namespace: bpfw filter load FILE");
+	else if (err == -EPROTO)
+		log_error("another version of bpfw has loaded the filter: load it again");
+	else
+		log_error("cannot look at the filter in force: %s%s", strerror(-err),
+			  err == -EPERM || err == -EACCES ? "; it takes root" : "");
 }

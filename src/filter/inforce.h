@@ -64,4 +64,7 @@ int in_force_program(int stages, uint32_t stage, uint32_t *slot);
  */
 int in_force_map(int program, const char *name, uint32_t value_size, struct bpf_map_info *info);
 
+/* Say why one of these functions has failed. */
+void in_force_explain(int err);
+
 #endif /* BPFW_FILTER_INFORCE_H */

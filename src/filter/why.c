@@ -326,7 +326,7 @@ static int choose_place(const struct question *question, struct copy_place *plac
 	if (!place->outgoing || find_filtered(list, count, place->out))
 		return 0;
 	if (count < 0)
-		log_error("no filter is in force in this network namespace: bpfw filter load FILE");
+		in_force_explain(count);
 	else if (!question->out)
 		log_error("interface '%s' is not filtered: say by --out where the packet leaves",
 			  question->in);
@@ -577,7 +577,7 @@ static int answer_without(const struct question *question, const char *reason)
 static void explain_failure(int err)
 {
 	if (err == -EPROTO)
-		log_error("another version of bpfw has loaded the filter: load it again");
+		in_force_explain(err);
 	else if (err == -EAGAIN)
 		log_error("other rules come into force all the time: try again");
 	else

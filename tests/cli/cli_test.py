@@ -171,6 +171,16 @@ def no_filter_is_loaded(context, command):
     rejects(context, ["filter", command], FAILURE, "no filter")
 
 
+@test("show", "why", "log")
+def filter_takes_root(context, command):
+    """Who may not look is not told that nothing is in force."""
+    if not os.path.ismount("/sys/fs/bpf") or not shutil.which(AS_NOBODY[0]):
+        raise Skip("no bpffs is mounted, or setpriv is not installed")
+    words = ["--in", "lo", "--packet", "00"] if command == "why" else []
+    rejects(context, ["filter", command, *words], FAILURE, "Permission denied; it takes root",
+            before=AS_NOBODY)
+
+
 @test()
 def filter_file_is_missing(context):
     rejects(context, ["filter", "load", "no-such.rules"], FAILURE, "no-such.rules",
