@@ -51,8 +51,8 @@ static void print_usage(FILE *to)
 	      "                  anything is wrong, these stay\n"
 	      "  -4, -6          the family of the rules; by default as the file says that wrote it\n"
 	      "  --iface NAME    interface to filter on; repeat. None: those filtered so far\n"
-	      "  --hook HOOK     where packets that come in are met: xdp or tc; by default\n"
-	      "                  as they were met before, else tc\n"
+	      "  --hook HOOK     where packets that come in by these are met: xdp or tc; by\n"
+	      "                  default as they were met before, else tc\n"
 	      "  --check         say what is wrong with FILE, and change nothing\n"
 	      "  --dump PASS     with --check: what the compiler's pass has made of FILE; rules, dead,\n"
 	      "                  fields or operations\n"
@@ -260,6 +260,15 @@ static int put_in_force(struct ruleset *ruleset, const struct arguments *argumen
 	return err;
 }
 
+/* Whoever forgets --iface would take the machine for protected. */
+static void warn_of_no_interface(void)
+{
+	struct in_force_interface interface;
+
+	if (!in_force_interfaces(&interface, 1))
+		log_warn("no interface is filtered so far: load again with --iface NAME");
+}
+
 static int load(const struct arguments *arguments)
 {
 	const struct ruleset_report report = { say, NULL, arguments->file };
@@ -277,6 +286,10 @@ static int load(const struct arguments *arguments)
 		log_error("--dump is for --check");
 		return EXIT_USAGE;
 	}
+	if (arguments->stage.hook != STAGE_AS_BEFORE && !arguments->stage.interface_count) {
+		log_error("--hook is for the interfaces that --iface names");
+		return EXIT_USAGE;
+	}
 	if (ruleset_read_text(arguments->file, &text, &size, &report))
 		return EXIT_FAILURE;
 	family = arguments->family ? arguments->family : family_of(text, size);
@@ -285,6 +298,8 @@ static int load(const struct arguments *arguments)
 	if (err == -ENOMEM)
 		log_error("%s: not enough memory", arguments->file);
 	ruleset_free(&ruleset);
+	if (!err && !arguments->check)
+		warn_of_no_interface();
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -108,6 +108,7 @@ FILTER_ERRORS = {
     "two files": (["load", "a", "b"], ["'b'"]),
     "unknown option": (["load", "-", "--colour"], ["colour"]),
     "unknown hook": (["load", "-", "--hook", "xdpgeneric"], ["xdpgeneric", "xdp or tc"]),
+    "hook of no interface": (["load", "-", "--hook", "xdp"], ["--hook", "--iface"]),
     "argument of another command": (["unload", "rules"], ["'rules'"]),
     "why of nothing": (["why"], ["--in"]),
     "why without addresses": (["why", "--in", "lo", "--proto", "tcp"], ["--src", "--dst"]),

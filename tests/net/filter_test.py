@@ -692,5 +692,17 @@ def stays_without_a_process(context, hook):
     expect(arrives(router, 81) and not arrives(router, 80), "a load without --iface changes nothing")
 
 
+@test()
+def a_load_that_filters_nowhere_says_so(context):
+    router = Router(context, "tc")
+    for words, warned in ((("-4",), True), (("-4", "--iface", "lan0"), False), (("-6",), False)):
+        done = router.bpfw("load", "-", *words, stdin=NO_RULES)
+        equal("no interface is filtered" in done.stderr, warned, f"warning of {words}: {done.stderr}")
+    router.bpfw("unload")
+    router.bpfw("load", "-", "--iface", "lan0", stdin=NO_RULES)
+    done = router.bpfw("show", "-6", check=False)
+    expect(done.returncode == 1 and "no IPv6 rules" in done.stderr, f"show -6: {done.stderr}")
+
+
 if __name__ == "__main__":
     main(jobs=2)
