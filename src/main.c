@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,10 +89,24 @@ static int run_daemon(int argc, char *const argv[])
 	return daemon_run(&options) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int main(int argc, char *argv[])
+static int run(int argc, char *const argv[])
 {
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 1, argv + 1);
 	return run_daemon(argc, argv);
+}
+
+/* What was printed may be somebody's only copy of the rules: it has to be written. */
+int main(int argc, char *argv[])
+{
+	int status = run(argc, argv);
+
+	if (fflush(stdout))
+		log_error("cannot write to standard output: %s", strerror(errno));
+	else if (ferror(stdout))
+		log_error("cannot write to standard output");
+	else
+		return status;
+	return status ? status : EXIT_FAILURE;
 }

@@ -710,10 +710,6 @@ static int run_verb(const struct verb *verb, const struct arguments *arguments)
 		return STATUS_FAILED;
 	status = verb->run(&store, arguments);
 	set_store_close(&store);
-	if (fflush(stdout) || ferror(stdout)) {
-		log_error("cannot write: %s", strerror(errno));
-		return STATUS_FAILED;
-	}
 	return status;
 }
 

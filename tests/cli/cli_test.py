@@ -57,6 +57,23 @@ def informs(context, option):
            f"no version: {done.stdout}")
 
 
+WRITES = {
+    "help": ["--help"],
+    "help of a command": ["filter", "--help"],
+    "sets": ["set", "list", "--json"],
+    "dry run": ["--dry-run", "--iface", "lan0"],
+}
+
+
+@test(*WRITES)
+def standard_output_is_full(context, name):
+    """Who keeps what a command prints has to know that it is not there."""
+    done = call(context.keep(Lab()), *WRITES[name],
+                before=["sh", "-c", 'exec "$@" > /dev/full', "sh"])
+    equal(done.returncode, FAILURE, f"exit status; {done.stderr}")
+    expect("No space left" in done.stderr, f"says: {done.stderr}")
+
+
 USAGE_ERRORS = {
     "no arguments": ([], []),
     "no interface": (["--hook", "tc"], ["--iface"]),
