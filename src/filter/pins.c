@@ -189,25 +189,27 @@ static void remove_one(int pins, const char *name, void *context)
 		unlinkat(pins, name, AT_REMOVEDIR);
 }
 
-static void remove_directory(int bpffs, int pins, const char *name)
+static int remove_directory(int bpffs, int pins, const char *name)
 {
 	pins_for_each(pins, remove_one, NULL);
-	unlinkat(bpffs, name, AT_REMOVEDIR);
+	return unlinkat(bpffs, name, AT_REMOVEDIR) ? -errno : 0;
 }
 
-void pins_remove_all_of(const char *purpose, int pins)
+int pins_remove_all_of(const char *purpose, int pins)
 {
 	_cleanup_close_ int bpffs = instance_open_bpffs(false);
 	char name[64];
+	int err;
 
 	directory_name(name, purpose);
-	remove_directory(bpffs, pins, name);
+	err = remove_directory(bpffs, pins, name);
 	close(pins);
+	return bpffs < 0 ? bpffs : err;
 }
 
-void pins_remove_all(int pins)
+int pins_remove_all(int pins)
 {
-	pins_remove_all_of(OURS, pins);
+	return pins_remove_all_of(OURS, pins);
 }
 
 /* ---- Namespaces that are gone -------------------------------------------------------- */

@@ -49,8 +49,8 @@ int pins_lock(int pins, const char *name);
 void pins_for_each(int pins, void (*each)(int pins, const char *name, void *context),
 		   void *context);
 
-/* Remove the directory, with all that is in it. The descriptor is closed. */
-void pins_remove_all(int pins);
-void pins_remove_all_of(const char *purpose, int pins);
+/* Remove the directory, with all that is in it. The descriptor is closed. Returns 0 or -errno. */
+int pins_remove_all(int pins);
+int pins_remove_all_of(const char *purpose, int pins);
 
 #endif /* BPFW_FILTER_PINS_H */

@@ -183,10 +183,10 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 }
 
 /* The pins are closed. */
-static void forget_all(int pins)
+static int forget_all(int pins)
 {
 	detach_interfaces(pins);
-	pins_remove_all(pins);
+	return pins_remove_all(pins);
 }
 
 int stage_load(const struct image *image, const char *text, size_t text_size,
@@ -226,6 +226,5 @@ int stage_unload(void)
 	if (pins < 0)
 		return pins;
 	bpf_log_take();
-	forget_all(pins);
-	return 0;
+	return forget_all(pins);
 }

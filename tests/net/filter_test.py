@@ -693,6 +693,20 @@ def stays_without_a_process(context, hook):
 
 
 @test()
+def an_unload_that_leaves_something_says_so(context):
+    router = Router(context, "tc")
+    router.load(NO_RULES)
+    done = router.namespace.run(
+        "nsenter", f"--net={router.namespace.path}", "unshare", "--mount", "sh", "-c",
+        f"mount -o remount,bind,ro /sys/fs/bpf && exec {binary()} filter unload", check=False,
+        env=environment())
+    expect(done.returncode == 1 and "Read-only" in done.stderr,
+           f"exit status {done.returncode}: {done.stderr}")
+    router.bpfw("unload")
+    equal(router.bpfw("show", check=False).returncode, 1, "exit status of show without rules")
+
+
+@test()
 def a_load_that_filters_nowhere_says_so(context):
     router = Router(context, "tc")
     for words, warned in ((("-4",), True), (("-4", "--iface", "lan0"), False), (("-6",), False)):
