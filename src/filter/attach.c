@@ -2,12 +2,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "clsact.h"
 #include "compat.h"
@@ -330,22 +331,20 @@ static void detach_tc(int pins, uint32_t ifindex, bool out)
 
 /* ---- Interfaces --------------------------------------------------------------------------- */
 
-/* Has the device no link layer, so that its packets begin with the IP header? */
-static bool is_bare(uint32_t ifindex)
+/*
+ * Do the device's packets begin with their IP header? -errno. /sys may be that of another network
+ * namespace.
+ */
+static int is_bare(uint32_t ifindex)
 {
-	char path[64], text[16] = "";
-	char name[IFNAMSIZ];
-	_cleanup_close_ int fd = -1;
-	long type;
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = { 0 };
 
-	if (!if_indextoname(ifindex, name))
-		return false;
-	snprintf(path, sizeof(path), "/sys/class/net/%s/type", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		return false;
-	type = strtol(text, NULL, 10);
-	return type != ARPHRD_ETHER && type != ARPHRD_LOOPBACK;
+	if (fd < 0 || !if_indextoname(ifindex, request.ifr_name) ||
+	    ioctl(fd, SIOCGIFHWADDR, &request))
+		return -errno;
+	return request.ifr_hwaddr.sa_family != ARPHRD_ETHER &&
+	       request.ifr_hwaddr.sa_family != ARPHRD_LOOPBACK;
 }
 
 /* The program that stands at XDP by the pinned link, 0 if there is none. */
@@ -383,15 +382,22 @@ static int attach_ingress(const struct attacher *to, uint32_t ifindex, enum stag
 	return 0;
 }
 
-/* Whatever was there before: nothing, all, or what a load that was killed has left. */
+/*
+ * Whatever was there before: nothing, all, or what a load that was killed has left. Returns 0 or
+ * -errno; -EPROTOTYPE: at XDP the program takes what it meets for Ethernet, which this is not.
+ */
 static int attach_interface(const struct attacher *to, uint32_t ifindex, enum stage_hook hook)
 {
 	struct filter_port port = { 0 };
 	uint32_t made_qdisc;
-	int err;
+	int err, bare = is_bare(ifindex);
 
+	if (bare < 0)
+		return bare;
+	if (bare && hook == STAGE_XDP)
+		return -EPROTOTYPE;
 	bpf_map_lookup_elem(to->filtered, &ifindex, &port);
-	port.bare = is_bare(ifindex);
+	port.bare = (uint32_t)bare;
 	err = note_port(to->filtered, ifindex, &port);
 	err = err ? err : attach_ingress(to, ifindex, hook, &port);
 	made_qdisc = port.made_qdisc;
@@ -433,10 +439,14 @@ static void explain(uint32_t ifindex, enum stage_hook hook, int err)
 	char name[IFNAMSIZ] = "?";
 
 	if_indextoname(ifindex, name);
-	log_error("interface '%s': cannot attach the filter: %s%s", name, strerror(-err),
-		  hook == STAGE_XDP && err == -EBUSY ?
-			  "; another XDP program is there, use --hook tc" :
-			  "");
+	if (err == -EPROTOTYPE)
+		log_error("interface '%s': its packets have no Ethernet header: use --hook tc",
+			  name);
+	else
+		log_error("interface '%s': cannot attach the filter: %s%s", name, strerror(-err),
+			  hook == STAGE_XDP && err == -EBUSY ?
+				  "; another XDP program is there, use --hook tc" :
+				  "");
 }
 
 static bool is_attached(int pins, uint32_t ifindex, const struct filter_port *port)

@@ -16,10 +16,11 @@ import socket
 import threading
 import time
 
-from netlab import Skip, equal, expect, main, test
+from netlab import Skip, equal, expect, main, test, wait_until
 from netlab import frames
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
+from netlab.tun import Device
 
 SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
 RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "20"))
@@ -690,6 +691,23 @@ def stays_without_a_process(context, hook):
     expect(arrives(router, 80) and not arrives(router, 81), "the rules are not in force")
     router.bpfw("load", "-", stdin=ACCEPT_WEB.format(port=81))
     expect(arrives(router, 81) and not arrives(router, 80), "a load without --iface changes nothing")
+
+
+@test("tc", "xdp")
+def a_device_without_ethernet(context, hook):
+    """As VPNs have them. Without a header to look at, all would pass; at XDP it is refused."""
+    router = Router(context, "tc")
+    device = context.keep(Device(router.namespace, "vpn0"))
+    router.namespace.run("ip", "link", "set", "vpn0", "up")
+    drop = NO_RULES.replace("COMMIT", "-A FORWARD -p udp -j DROP\nCOMMIT")
+    done = router.bpfw("load", "-", "--iface", "vpn0", "--hook", hook, stdin=drop, check=False)
+    if hook == "xdp":
+        expect(done.returncode == 1 and "vpn0" in done.stderr and "--hook tc" in done.stderr,
+               f"exit status {done.returncode}: {done.stderr}")
+        return
+    device.send(datagram(80)[14:])
+    wait_until(lambda: "[1:28] -A FORWARD" in router.bpfw("show", "--counters").stdout)
+    expect("[1:28] -A FORWARD" in router.bpfw("show", "--counters").stdout, "the rule was not met")
 
 
 @test()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A wire between two namespaces that carries bare IP packets: a tun device at each end."""
+"""Bare IP packets: tun devices, and a wire between two namespaces with one at each end."""
 
 import contextlib
 import fcntl
@@ -18,6 +18,19 @@ def _open(namespace, name):
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
     return fd
+
+
+class Device:
+    """A tun device; the test is what is behind it."""
+
+    def __init__(self, namespace, name):
+        self._fd = _open(namespace, name)
+
+    def send(self, packet):
+        os.write(self._fd, packet)
+
+    def close(self):
+        os.close(self._fd)
 
 
 class Wire:
