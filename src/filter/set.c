@@ -703,12 +703,17 @@ static int del_ports(const struct set_store *store, uint32_t number, const struc
 	return 0;
 }
 
-static int test_port(const struct set_store *store, uint32_t number, const struct set_entry *entry)
+/* Of a range all have to be there. */
+static int test_ports(const struct set_store *store, uint32_t number, const struct set_entry *entry)
 {
+	const uint32_t now = clock_now();
 	_cleanup_cells_ struct cells cells = { 0 };
 	int err = open_cells(store, number, &cells);
+	bool there = true;
 
-	return err ? err : *port_word(&cells, entry->port) > clock_now();
+	for (uint32_t port = entry->port; port <= entry->port_last && !err; port++)
+		there &= *port_word(&cells, port) > now;
+	return err ? err : there;
 }
 
 static int fill_ports(const struct set_store *store, uint32_t number,
@@ -1179,7 +1184,7 @@ int set_test(struct set_store *store, uint32_t number, const struct set_entry *e
 	case SET_HASH_NET:
 		return test_net(store, number, entry);
 	case SET_BITMAP_PORT:
-		return test_port(store, number, entry);
+		return test_ports(store, number, entry);
 	default:
 		return test_value(store, number, entry);
 	}

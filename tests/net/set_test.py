@@ -281,6 +281,16 @@ def sets_are_refused_by_name(context):
 
 
 @test()
+def a_range_of_ports_is_in_the_set_as_a_whole(context):
+    router = SetRouter(context, "tc")
+    router.command("set", "create", "ports", "bitmap:port", "range", "1-1000")
+    router.command("set", "add", "ports", "80-90")
+    for entry, status in (("80", 0), ("80-90", 0), ("80-91", 1), ("79-90", 1), ("91", 1)):
+        done = router.command("set", "test", "ports", entry, check=False)
+        equal(done.returncode, status, f"status of {entry}: {done.stderr}")
+
+
+@test()
 def comments_are_json_whatever_they_hold(context):
     """Bytes that are not UTF-8 as in `bpfw filter show --json`: as the character of that number."""
     router = SetRouter(context, "tc")
