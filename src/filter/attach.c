@@ -454,9 +454,12 @@ static bool is_attached(int pins, uint32_t ifindex, const struct filter_port *po
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, filter, .handle = CLSACT_FILTER_HANDLE,
 		    .priority = CLSACT_FILTER_PRIORITY);
+	char pin[32], name[IFNAMSIZ];
 	_cleanup_close_ int link = -1;
-	char pin[32];
 
+	/* A device in another namespace takes its links along. */
+	if (!if_indextoname(ifindex, name))
+		return false;
 	link = open_link(pins, pin_name(pin, port->xdp_program ? "xdp" : "tc-in", ifindex));
 	return link >= 0 || (!port->xdp_program && !bpf_tc_query(&hook, &filter));
 }

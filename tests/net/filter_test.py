@@ -9,6 +9,7 @@ policies: the text of iptables-save -c is that of bpfw filter show --counters.
 BPFW_TEST_SEED chooses rulesets and frames, BPFW_TEST_RULESETS and BPFW_TEST_PACKETS how many.
 """
 
+import json
 import os
 import random
 import re
@@ -708,6 +709,17 @@ def a_device_without_ethernet(context, hook):
     device.send(datagram(80)[14:])
     wait_until(lambda: "[1:28] -A FORWARD" in router.bpfw("show", "--counters").stdout)
     expect("[1:28] -A FORWARD" in router.bpfw("show", "--counters").stdout, "the rule was not met")
+
+
+@test(*FILTER_HOOKS)
+def a_device_that_has_moved_to_another_namespace(context, hook):
+    router = Router(context, hook)
+    router.namespace.ip("link add moves0 type veth peer name moves1")
+    router.bpfw("load", "-", "--iface", "lan0", "--iface", "moves0", "--hook", hook, stdin=NO_RULES)
+    router.namespace.ip(f"link set moves0 netns {router.lab.client.name}")
+    router.bpfw("load", "-", stdin=NO_RULES)
+    filtered = json.loads(router.bpfw("show", "--json").stdout)["interfaces"]
+    equal([interface["name"] for interface in filtered], ["lan0"], "interfaces that are filtered")
 
 
 @test()
