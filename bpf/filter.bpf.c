@@ -83,6 +83,11 @@ static __always_inline int enter_tc(struct __sk_buff *ctx, __u32 ifindex, bool o
 SEC("tc")
 int entry_tc_in(struct __sk_buff *ctx)
 {
+	/* REJECT's answer to a packet that was to go out. */
+	if (ctx->mark == FILTER_ANSWER_MARK) {
+		ctx->mark = 0;
+		return TC_NEXT;
+	}
 	return enter_tc(ctx, ctx->ifindex, false);
 }
 

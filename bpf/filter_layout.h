@@ -320,6 +320,12 @@ struct filter_device {
 
 #define FILTER_REJECT_RESET 0x10000 /* a TCP RST; else it is an ICMP type, which is never 0 */
 
+/*
+ * The mark by which an answer that comes in (reject.bpf.c) is known to the entry program, which takes
+ * it away. What comes from a wire or from another namespace has none (skb_scrub_packet()).
+ */
+#define FILTER_ANSWER_MARK 0xb9fae5ed
+
 /* ICMP answers, on each CPU. */
 #define FILTER_REJECT_INTERVAL 1000000ULL /* ns */
 #define FILTER_REJECT_BURST 50ULL

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Answers what a rule with REJECT has met where it came in, and sends it back by the same device: as
- * nf_send_unreach(), nf_send_reset() and their IPv6 namesakes do. The judge calls it at its end; it
- * belongs to no ruleset. A packet that is not answered is dropped.
+ * Answers what a rule with REJECT has met, as nf_send_unreach(), nf_send_reset() and their IPv6
+ * namesakes do. The judge calls it at its end; it belongs to no ruleset. A packet that is not
+ * answered is dropped.
+ *
+ * Where a packet came in, the answer goes back by the same device. A packet that goes out is
+ * answered as if its destination did it: the answer comes in by the device that the packet was to
+ * leave by, and the stack does the rest. It passes rp_filter, conntrack knows what it belongs to
+ * and takes NAT back, and it is delivered here or forwarded to where the packet came from. With an
+ * address of the machine's own for its source it would be a martian.
  */
 #include "checksum.h"
 #include "filter_packet.h"
@@ -50,9 +56,16 @@ struct rejected {
 	struct ethhdr eth;
 	struct filter_address source, destination; /* as on the wire */
 	struct filter_address own;                 /* where an ICMP answer comes from */
+	__u8 ttl;                                  /* of the answer */
 };
 
 /* ---- Access to the packet ----------------------------------------------------------- */
+
+/* Nothing goes out at XDP. */
+static __always_inline bool is_outgoing(const struct frame *frame, const struct filter_walk *walk)
+{
+	return !frame->is_xdp && walk->outgoing;
+}
 
 /* All that is looked at has to be in the linear part. */
 static __always_inline bool pull(struct frame *frame)
@@ -124,27 +137,49 @@ static __always_inline bool read_addresses(struct frame *frame, __u32 l3, struct
 	return true;
 }
 
-/* One host, and another than this one. */
-static __always_inline bool is_answerable(const struct filter_address *source)
+/* One host, as far as the address itself says, and not this one by its loopback address. */
+static __always_inline bool is_host(const struct filter_address *address)
 {
-	const __u8 first = *(const __u8 *)source;
+	const __u8 first = *(const __u8 *)address;
 
-	if (bpf_map_lookup_elem(&reject_addresses, source))
-		return false;
 	if (!is_ipv6)
 		return first && first != 127 && first < 224;
-	return first != 0xff && (source->word[0] | source->word[1] | source->word[2] |
-				 (source->word[3] & ~bpf_htonl(1)));
+	return first != 0xff && (address->word[0] | address->word[1] | address->word[2] |
+				 (address->word[3] & ~bpf_htonl(1)));
 }
 
-/* Where an ICMP answer comes from. Routing may have sent to INPUT what is for nobody here. */
-static __always_inline bool choose_own(const struct filter_walk *walk,
+static __always_inline bool is_other_host(const struct filter_address *address)
+{
+	return is_host(address) && !bpf_map_lookup_elem(&reject_addresses, address);
+}
+
+/* Does NAT give the packet another destination? Then the walk has that one (track.bpf.c). */
+static __always_inline bool is_translated(struct frame *frame, const struct filter_walk *walk,
+					  const struct rejected *packet)
+{
+	const __be16 *port;
+
+	for (int i = 0; i < (is_ipv6 ? 4 : 1); i++)
+		if (walk->destination[i] != packet->destination.word[i])
+			return true;
+	if (!walk->has_ports)
+		return false;
+	port = bytes_at(frame, walk->l4 + 2, sizeof(*port));
+	return port && *port != bpf_htons(walk->destination_port);
+}
+
+/*
+ * Where an ICMP answer comes from. What NAT sends elsewhere is answered by the address that its
+ * sender knows, as nf_nat_icmp_reply_translation() has it. Routing may have sent to INPUT what is
+ * for nobody here.
+ */
+static __always_inline bool choose_own(struct frame *frame, const struct filter_walk *walk,
 				       const struct filter_reject_device *device,
 				       struct rejected *packet)
 {
 	const __u32 *own = bpf_map_lookup_elem(&reject_addresses, &packet->destination);
 
-	if (own && *own) {
+	if ((own && *own) || is_translated(frame, walk, packet)) {
 		packet->own = packet->destination;
 		return true;
 	}
@@ -155,6 +190,28 @@ static __always_inline bool choose_own(const struct filter_walk *walk,
 	else
 		packet->own.word[0] = device->address4;
 	return true;
+}
+
+static __always_inline bool can_answer_in(struct frame *frame, const struct filter_walk *walk,
+					  struct rejected *packet)
+{
+	const struct filter_reject_device *device;
+	__u32 ifindex = walk->in;
+
+	packet->ttl = TTL;
+	device = bpf_map_lookup_elem(&reject_devices, &ifindex);
+	return device && is_for_us(frame, device) && is_other_host(&packet->source) &&
+	       choose_own(frame, walk, device, packet);
+}
+
+/* From the machine's own address, or from behind it. An answer that is forwarded loses a hop. */
+static __always_inline bool can_answer_out(const struct filter_walk *walk, struct rejected *packet)
+{
+	const __u32 *own = bpf_map_lookup_elem(&reject_addresses, &packet->source);
+
+	packet->ttl = walk->hook == FILTER_HOOK_FORWARD ? TTL + 1 : TTL;
+	packet->own = packet->destination;
+	return (!own || *own) && is_host(&packet->source) && is_other_host(&packet->destination);
 }
 
 /* ICMP errors, and what might be one. */
@@ -304,6 +361,9 @@ static __always_inline bool resize(struct frame *frame, __u32 l3, __u32 len, __u
 {
 	const int change = (int)(l3 + len) - (int)frame_len(frame);
 
+	/* bpf_skb_change_tail() is what makes one packet of those that GSO would cut. */
+	if (!frame->is_xdp && !change && frame->skb->gso_size)
+		return false;
 	if (frame->is_xdp) {
 		if (change && bpf_xdp_adjust_tail(frame->xdp, change))
 			return false;
@@ -334,28 +394,29 @@ static __always_inline bool write_ethernet(struct frame *frame, __u32 l3, const 
 	return true;
 }
 
-static __always_inline void write_ipv4(struct iphdr *ip, __be32 from, __be32 to, __u16 len)
+static __always_inline void write_ipv4(struct iphdr *ip, const struct rejected *packet, __be32 from,
+				       __u16 len)
 {
 	const __u32 *word = (const void *)ip;
 
 	*(__u8 *)ip = 0x45;
 	ip->tot_len = bpf_htons(len);
-	ip->ttl = TTL;
+	ip->ttl = packet->ttl;
 	ip->check = 0;
 	ip->saddr = from;
-	ip->daddr = to;
+	ip->daddr = packet->source.word[0];
 	ip->check = (__u16)~csum_fold64((__u64)word[0] + word[1] + word[2] + word[3] + word[4]);
 }
 
-static __always_inline void write_ipv6(struct ipv6hdr *ip6, const struct filter_address *from,
-				       const struct filter_address *to, __u8 protocol, __u16 len)
+static __always_inline void write_ipv6(struct ipv6hdr *ip6, const struct rejected *packet,
+				       const struct filter_address *from, __u8 protocol, __u16 len)
 {
 	*(__be32 *)ip6 = bpf_htonl(6U << 28);
 	ip6->payload_len = bpf_htons(len);
 	ip6->nexthdr = protocol;
-	ip6->hop_limit = TTL;
+	ip6->hop_limit = packet->ttl;
 	__builtin_memcpy(&ip6->saddr, from, sizeof(*from));
-	__builtin_memcpy(&ip6->daddr, to, sizeof(*to));
+	__builtin_memcpy(&ip6->daddr, &packet->source, sizeof(packet->source));
 }
 
 /* ---- TCP RST ------------------------------------------------------------------------ */
@@ -423,14 +484,13 @@ static __always_inline bool answer_reset(struct frame *frame, const struct filte
 	if (!ip)
 		return false;
 	if (is_ipv6) {
-		write_ipv6(ip, &packet->destination, &packet->source, IPPROTO_TCP, TCP_HLEN);
+		write_ipv6(ip, packet, &packet->destination, IPPROTO_TCP, TCP_HLEN);
 	} else {
 		((struct iphdr *)ip)->tos = 0;
 		((struct iphdr *)ip)->id = 0;
 		((struct iphdr *)ip)->frag_off = bpf_htons(IP_DF);
 		((struct iphdr *)ip)->protocol = IPPROTO_TCP;
-		write_ipv4(ip, packet->destination.word[0], packet->source.word[0],
-			   IPV4_HLEN + TCP_HLEN);
+		write_ipv4(ip, packet, packet->destination.word[0], IPV4_HLEN + TCP_HLEN);
 	}
 	__builtin_memcpy(ip + (is_ipv6 ? IPV6_HLEN : IPV4_HLEN), &reset.tcp, sizeof(reset.tcp));
 	return true;
@@ -474,13 +534,13 @@ static __always_inline bool write_icmp(struct frame *frame, const struct filter_
 	if (!ip)
 		return false;
 	if (is_ipv6) {
-		write_ipv6((void *)ip, &packet->own, &packet->source, IPPROTO_ICMPV6, (__u16)len);
+		write_ipv6((void *)ip, packet, &packet->own, IPPROTO_ICMPV6, (__u16)len);
 	} else {
 		ip->tos = (walk->tos & TOS_SERVICE) | PRECEDENCE_CONTROL;
 		ip->id = (__be16)bpf_get_prandom_u32();
 		ip->frag_off = 0;
 		ip->protocol = IPPROTO_ICMP;
-		write_ipv4(ip, packet->own.word[0], packet->source.word[0], (__u16)(head + len));
+		write_ipv4(ip, packet, packet->own.word[0], (__u16)(head + len));
 	}
 	icmp = (void *)ip + (is_ipv6 ? IPV6_HLEN : IPV4_HLEN);
 	__builtin_memset(icmp, 0, ICMP_HLEN);
@@ -532,7 +592,8 @@ static __always_inline bool answer_icmp(struct frame *frame, const struct filter
 	if (!is_within_rate() || !resize(frame, walk->l3, quoted, head) ||
 	    !write_ethernet(frame, walk->l3, &packet->eth))
 		return false;
-	if (walk->hook == FILTER_HOOK_FORWARD && !take_hop(frame, walk->l3 + head))
+	if (walk->hook == FILTER_HOOK_FORWARD && !is_outgoing(frame, walk) &&
+	    !take_hop(frame, walk->l3 + head))
 		return false;
 	return write_icmp(frame, walk, packet, ICMP_HLEN + quoted) &&
 	       write_icmp_checksum(frame, walk, packet, ICMP_HLEN + quoted, partial, partial_check);
@@ -542,16 +603,13 @@ static __always_inline bool answer_icmp(struct frame *frame, const struct filter
 
 static __always_inline bool answer(struct frame *frame, const struct filter_walk *walk)
 {
-	__u32 ifindex = walk->in;
-	const struct filter_reject_device *device;
 	const struct ethhdr *eth;
 	struct rejected packet = {};
 
-	device = bpf_map_lookup_elem(&reject_devices, &ifindex);
-	if (walk->outgoing || walk->fragment || walk->first_of_many || !device)
+	if (walk->fragment || walk->first_of_many || !read_addresses(frame, walk->l3, &packet))
 		return false;
-	if (!is_for_us(frame, device) || !read_addresses(frame, walk->l3, &packet) ||
-	    !is_answerable(&packet.source) || !choose_own(walk, device, &packet))
+	if (!(is_outgoing(frame, walk) ? can_answer_out(walk, &packet) :
+					 can_answer_in(frame, walk, &packet)))
 		return false;
 	if (!is_checksum_right(frame, walk, &packet))
 		return false;
@@ -566,6 +624,14 @@ static __always_inline bool answer(struct frame *frame, const struct filter_walk
 	if (!(packet.own.word[0] | packet.own.word[1] | packet.own.word[2] | packet.own.word[3]))
 		return false; /* the device has no address */
 	return answer_icmp(frame, walk, &packet);
+}
+
+/* Rules are not asked about answers. At native XDP they are not met; nobody would take a mark away. */
+static __always_inline __u32 answer_mark(__u32 ifindex)
+{
+	const struct filter_port *port = bpf_map_lookup_elem(&filtered, &ifindex);
+
+	return port && port->judged && !port->xdp_program ? FILTER_ANSWER_MARK : 0;
 }
 
 /*
@@ -589,8 +655,12 @@ int reject_tc(struct __sk_buff *ctx)
 	struct frame frame = { .skb = ctx };
 	const struct filter_walk *walk = own_walk();
 
-	return walk && pull(&frame) && answer(&frame, walk) ? (int)bpf_redirect(ctx->ifindex, 0) :
-							      TC_DROP;
+	if (!walk || !pull(&frame) || !answer(&frame, walk))
+		return TC_DROP;
+	if (!walk->outgoing)
+		return (int)bpf_redirect(ctx->ifindex, 0);
+	ctx->mark = answer_mark(ctx->ifindex); /* the packet's own may have chosen its route */
+	return (int)bpf_redirect(ctx->ifindex, BPF_F_INGRESS);
 }
 
 char LICENSE[] SEC("license") = "GPL";
