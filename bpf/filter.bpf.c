@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The filter. An entry program stands at each hook and stays; it finds the IP header and calls the
- * program of the family's ruleset, which is what a load replaces, by one update of a map. A slot
+ * program of the family's ruleset, in the turn that is in force: a load changes that word. A slot
  * is filled before its entry is attached: one that is empty all the same drops.
  */
 #include "filter_parse.h"
@@ -30,12 +30,11 @@ static __always_inline __be16 network_type(struct frame *frame, __u32 *l3)
 }
 
 /* What comes in meets the block list first; where there is none, its slot is empty. */
-static __always_inline void enter_family(const struct frame *frame, enum filter_stage family,
-					 bool outgoing)
+static __always_inline void enter_family(const struct frame *frame, __u32 family, bool outgoing)
 {
 	if (!outgoing)
 		call_stage(frame, FILTER_STAGE_BLOCKS + family);
-	call_stage(frame, family);
+	call_rules(frame, family);
 }
 
 static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgoing)
@@ -54,9 +53,9 @@ static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgo
 	walk->outgoing = outgoing;
 	walk->rounds = 0;
 	if (type == bpf_htons(ETH_P_IP))
-		enter_family(frame, FILTER_STAGE_IPV4, outgoing);
+		enter_family(frame, 0, outgoing);
 	else if (type == bpf_htons(ETH_P_IPV6))
-		enter_family(frame, FILTER_STAGE_IPV6, outgoing);
+		enter_family(frame, 1, outgoing);
 	else
 		return frame_pass(frame);
 	return frame_drop(frame);
@@ -75,9 +74,7 @@ static __always_inline int enter_tc(struct __sk_buff *ctx, __u32 ifindex, bool o
 	struct frame frame = { .skb = ctx };
 	const struct filter_port *port = bpf_map_lookup_elem(&filtered, &ifindex);
 
-	if (port && port->bare)
-		return enter_hook(&frame, true, outgoing);
-	return enter_hook(&frame, false, outgoing);
+	return enter_hook(&frame, port && port->bare, outgoing);
 }
 
 SEC("tc")
@@ -166,14 +163,6 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	return enter_start(walk, hook) ? STEP_ON : FILTER_DROP;
 }
 
-/* A judge whose place is empty is in force no more: the packet begins anew. */
-static __always_inline void call_self(const struct frame *frame)
-{
-	call_stage(frame, own_stages[frame->is_xdp]);
-	if (is_tracked)
-		call_stage(frame, family_stage());
-}
-
 static __always_inline int judge(struct frame *frame)
 {
 	struct filter_walk *walk = own_walk();
@@ -191,7 +180,7 @@ static __always_inline int judge(struct frame *frame)
 	    walk->rounds + 2 <= ROUNDS)
 		call_sets(walk, frame, verdict);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
-		call_self(frame);
+		call_stage(frame, own_stage);
 	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);
 	if (uses_operation(FILTER_OP_REJECT) && !tracing && walk->reject)
 		call_stage(frame, FILTER_STAGE_REJECTS + is_ipv6);

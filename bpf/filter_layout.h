@@ -251,27 +251,34 @@ struct filter_lock {
 
 #define FILTER_LOCKS_SHIFT 8
 
+/* Programs and slots of a family are found by its number: 0 is IPv4, 1 is IPv6. */
+#define FILTER_FAMILIES 2
+
 /*
- * What the entry programs tail-call: the programs of the two families, which judge, or which find
- * the packet's state before they call a judge of their own. Each family has two places for judges,
- * so that the next one can be there before the program that calls it.
+ * A family's rules are in one of two turns: 0 or 1, as the map `turns` says. A load fills the slots
+ * of the other turn at all hooks, and then changes that word.
+ */
+#define FILTER_TURNS 2
+
+/*
+ * What the programs tail-call: those of the rulesets, which judge, or which find the packet's state
+ * before they call a judge of their own, and those that belong to no ruleset.
  */
 enum filter_stage {
-	FILTER_STAGE_IPV4,
-	FILTER_STAGE_IPV6,
-	FILTER_FAMILIES,
+	FILTER_STAGE_RULES, /* IPv4 and IPv6 in the first turn, then in the other one */
+	FILTER_STAGE_JUDGES = FILTER_STAGE_RULES + FILTER_FAMILIES * FILTER_TURNS, /* the same */
 	/* Sees packets go out that have been judged where they came in. */
-	FILTER_STAGE_LEARN = FILTER_FAMILIES,
+	FILTER_STAGE_LEARN = FILTER_STAGE_JUDGES + FILTER_FAMILIES * FILTER_TURNS,
 	FILTER_STAGE_SETS, /* looks sets up for the judges (sets.bpf.c): IPv4, IPv6 */
 	FILTER_STAGE_CHANGES = FILTER_STAGE_SETS + FILTER_FAMILIES, /* changes sets */
 	FILTER_STAGE_BLOCKS =
 		FILTER_STAGE_CHANGES + FILTER_FAMILIES, /* the block list, before all */
 	FILTER_STAGE_REJECTS = FILTER_STAGE_BLOCKS + FILTER_FAMILIES, /* answers (reject.bpf.c) */
-	FILTER_STAGE_JUDGES = FILTER_STAGE_REJECTS + FILTER_FAMILIES,
-	FILTER_STAGES = FILTER_STAGE_JUDGES + 4,
+	FILTER_STAGES = FILTER_STAGE_REJECTS + FILTER_FAMILIES,
 };
 
-#define FILTER_JUDGE_STAGE(family_stage, place) (FILTER_STAGE_JUDGES + (family_stage)*2 + (place))
+#define FILTER_RULES_STAGE(family, turn) (FILTER_STAGE_RULES + (turn)*FILTER_FAMILIES + (family))
+#define FILTER_JUDGE_STAGE(family, turn) (FILTER_STAGE_JUDGES + (turn)*FILTER_FAMILIES + (family))
 
 /*
  * The state of a packet's connection, as the kernel's conntrack has it: a kind, and bits. The two

@@ -15,7 +15,7 @@ const volatile __u64 used_operations = 0;  /* bit N: some rule has an operation 
 const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
 const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */
 const volatile bool is_tracked = false;    /* track.bpf.c is before it, and has parsed the packet */
-const volatile __u32 own_stages[2] = {};   /* of this program: at TC, at XDP */
+const volatile __u32 own_stage = 0;        /* of these programs */
 
 /* A copy for `bpfw filter why`: tells what it meets of a packet that no device has brought. */
 const volatile bool tracing = false;

@@ -91,13 +91,30 @@ static __always_inline void use_whole_stack(void)
 	asm volatile("*(u64 *)(r10 - 512) = %0" : : "r"(0ULL) : "memory");
 }
 
-/* On to the program of the family's ruleset; returns only if there is none. */
+/* On to that program; returns only if there is none. */
 static __always_inline void call_stage(const struct frame *frame, enum filter_stage stage)
 {
 	if (frame->is_xdp)
 		bpf_tail_call(frame->xdp, &stages_xdp, stage);
 	else
 		bpf_tail_call(frame->skb, &stages_tc, stage);
+}
+
+/* On to the family's rules that are in force; returns only if there are none. */
+static __always_inline void call_rules(const struct frame *frame, __u32 family)
+{
+	const __u32 key =
+		family; /* `family` stays a constant: slots that are constants are jumps */
+	const __u32 *turn = bpf_map_lookup_elem(&turns, &key);
+
+	if (!turn)
+		return;
+	if (*turn) {
+		call_stage(frame, FILTER_RULES_STAGE(family, 1));
+		asm volatile("" ::: "memory"); /* the branches stay apart */
+	} else {
+		call_stage(frame, FILTER_RULES_STAGE(family, 0));
+	}
 }
 
 #endif /* BPFW_FILTER_PACKET_H */

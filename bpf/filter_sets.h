@@ -47,7 +47,7 @@ static __always_inline void call_sets(struct filter_walk *walk, const struct fra
 	if (!op)
 		return;
 	walk->rounds += 2;
-	walk->asker = own_stages[frame->is_xdp];
+	walk->asker = own_stage;
 	if (need == STEP_ASK) {
 		ask(walk, op);
 		call_stage(frame, FILTER_STAGE_SETS + is_ipv6);

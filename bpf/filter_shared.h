@@ -12,9 +12,8 @@
 const volatile bool is_ipv6 = false; /* the family of the ruleset; set before loading */
 
 /*
- * The programs of the rulesets in force, one for each family, and those they call (enum
- * filter_stage). Pinned. A map
- * takes programs of one type only.
+ * The programs of the rulesets, and those they call (enum filter_stage). Pinned. A map takes programs
+ * of one type only.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -22,6 +21,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } stages_xdp SEC(".maps"), stages_tc SEC(".maps");
+
+/* The turn that is in force, by family: 0 or 1. All hooks go by this one word. Pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FILTER_FAMILIES);
+	__type(key, __u32);
+	__type(value, __u32);
+} turns SEC(".maps");
 
 /* The devices whose ingress is filtered: ifindex. Pinned. */
 struct {
@@ -38,11 +45,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct filter_walk);
 } walks SEC(".maps");
-
-static __always_inline enum filter_stage family_stage(void)
-{
-	return is_ipv6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
-}
 
 static __always_inline struct filter_walk *own_walk(void)
 {

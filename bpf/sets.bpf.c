@@ -103,11 +103,9 @@ static __always_inline bool answer(const struct filter_walk *walk,
 	return set_match(question->set, &query);
 }
 
-/* A judge that is in force no more has no stage: the packet begins anew. */
 static __always_inline int go_back(const struct filter_walk *walk, const struct frame *frame)
 {
 	call_stage(frame, walk->asker);
-	call_stage(frame, family_stage());
 	return frame_drop(frame);
 }
 
@@ -228,7 +226,7 @@ static __always_inline int block(struct frame *frame)
 		count_blocked(bytes);
 		return frame_drop(frame);
 	}
-	call_stage(frame, family_stage());
+	call_rules(frame, is_ipv6);
 	return frame_drop(frame);
 }
 

@@ -15,7 +15,7 @@
 #include "track_other.h"
 #include "track_tcp.h"
 
-const volatile __u32 judge_stages[2] = {}; /* of the ruleset's judges: at TC, at XDP */
+const volatile __u32 judge_stage = 0; /* of the ruleset's judges */
 
 /* ---- What an entry says ----------------------------------------------------------- */
 
@@ -372,9 +372,7 @@ static __always_inline int track(struct frame *frame)
 		track_out(walk, frame);
 	else if (walk->parsed == PARSED)
 		track_in(walk, frame);
-	call_stage(frame, judge_stages[frame->is_xdp]);
-	/* The judge's place is empty: other rules are in force now. */
-	call_stage(frame, family_stage());
+	call_stage(frame, judge_stage);
 	return frame_drop(frame);
 }
 

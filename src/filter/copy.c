@@ -10,6 +10,7 @@
 #include "filter/inforce.h"
 #include "filter/pins.h"
 #include "filter/set_stage.h"
+#include "filter/swap.h"
 #include "util.h"
 
 /* ---- Maps -------------------------------------------------------------------------------- */
@@ -17,9 +18,10 @@
 /* What a copy writes to, or calls by: it has its own. */
 static bool is_own(const char *name)
 {
-	static const char *const own[] = { "stages_xdp", "stages_tc", "next_stage", "walks",
-					   "counters",   "tallies",   "buckets",    "locks",
-					   "log_events", "log_state", "trace",      "text" };
+	static const char *const own[] = { "stages_xdp", "stages_tc",  "turns",     "next_stage",
+					   "walks",      "counters",   "tallies",   "buckets",
+					   "locks",      "log_events", "log_state", "trace",
+					   "text" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (!strcmp(name, own[i]))
@@ -149,22 +151,28 @@ static int copy_constants(const struct filter_bpf *filter, int program)
 
 /* ---- Opening ------------------------------------------------------------------------------- */
 
+/* The turn that the programs in force are for. */
+static uint32_t own_turn(const struct filter_bpf *filter, bool is_ipv6)
+{
+	const int stage = (int)filter->rodata->own_stage;
+
+	return stage == FILTER_RULES_STAGE(is_ipv6, 1) || stage == FILTER_JUDGE_STAGE(is_ipv6, 1);
+}
+
 static int open_track(struct copy *copy, uint8_t family)
 {
 	const struct filter_bpf *filter = copy->filter;
 	struct track *track = &copy->track;
 
-	track->family_stage = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
+	track->is_ipv6 = family == AF_INET6;
+	track->turn = own_turn(filter, track->is_ipv6);
 	if (!filter->rodata->is_tracked)
 		return 0;
-	track->judge_tc = filter->rodata->own_stages[0];
-	track->judge_xdp = filter->rodata->own_stages[1];
 	track->skeleton = track_bpf__open();
 	if (!track->skeleton)
 		return -errno;
-	track->skeleton->rodata->is_ipv6 = family == AF_INET6;
-	track->skeleton->rodata->judge_stages[0] = track->judge_tc;
-	track->skeleton->rodata->judge_stages[1] = track->judge_xdp;
+	track->skeleton->rodata->is_ipv6 = track->is_ipv6;
+	track->skeleton->rodata->judge_stage = filter->rodata->own_stage;
 	return 0;
 }
 
@@ -181,6 +189,7 @@ static int fill_sets(struct copy *copy, const struct set_store *store, uint8_t f
 	const struct filter_bpf *filter = copy->filter;
 	const struct set_stage_maps maps = { bpf_map__fd(filter->maps.stages_xdp),
 					     bpf_map__fd(filter->maps.stages_tc),
+					     bpf_map__fd(filter->maps.turns),
 					     bpf_map__fd(filter->maps.filtered),
 					     bpf_map__fd(filter->maps.walks) };
 	struct set_store ours = *store;
@@ -229,16 +238,15 @@ static int load(struct copy *copy, int program, uint8_t family, const struct cop
 	err = err ? err : copy_state(filter, program);
 	err = err ? err : track_load(&copy->track, filter, TRACK_APART);
 	err = err ? err : copy_learnt(&copy->track);
-	err = err ? err : track_swap(&copy->track, filter);
+	err = err ? err : swap_in(filter, &copy->track);
 	return err ? err : load_sets(copy, family);
 }
 
 /* The program that judges, while it has this generation. */
 static int open_program(uint8_t family, uint32_t generation)
 {
-	const uint32_t stage = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
-	_cleanup_close_ int pins = pins_open(false), stages = -1;
-	uint32_t slot, now = 0;
+	_cleanup_close_ int pins = pins_open(false);
+	uint32_t now = 0;
 	int err;
 
 	if (pins < 0)
@@ -246,8 +254,7 @@ static int open_program(uint8_t family, uint32_t generation)
 	err = in_force_generation(pins, family, &now);
 	if (err || now != generation)
 		return err ? err : -EAGAIN;
-	stages = pins_get(pins, "stages_tc");
-	return stages < 0 ? stages : in_force_program(stages, stage, &slot);
+	return in_force_program(pins, family);
 }
 
 int copy_open(struct copy *copy, uint8_t family, uint32_t generation,

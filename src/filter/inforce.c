@@ -11,6 +11,7 @@
 #include "filter/inforce.h"
 #include "filter/pins.h"
 #include "log.h"
+#include "filter/swap.h"
 #include "util.h"
 
 #define PROGRAM_MAPS 64
@@ -49,51 +50,28 @@ static int program_at(int stages, uint32_t stage)
 	return bpf_map_lookup_elem(stages, &stage, &id) ? -ENOENT : bpf_prog_get_fd_by_id(id);
 }
 
-/* Do both programs have the same ruleset's text? */
-static bool same_ruleset(int program, int other)
+int in_force_program(int pins, uint8_t family)
 {
-	struct bpf_map_info info = { 0 }, other_info = { 0 };
-	_cleanup_close_ int map = in_force_map(program, "text", 0, &info), other_map = -1;
-
-	if (map < 0)
-		return false;
-	other_map = in_force_map(other, "text", 0, &other_info);
-	return other_map >= 0 && info.id == other_info.id;
-}
-
-int in_force_program(int stages, uint32_t stage, uint32_t *slot)
-{
-	_cleanup_close_ int program = program_at(stages, stage);
-
-	for (uint32_t place = 0; program >= 0 && place < 2; place++) {
-		_cleanup_close_ int judge = -1;
-
-		*slot = FILTER_JUDGE_STAGE(stage, place);
-		judge = program_at(stages, *slot);
-		if (judge >= 0 && same_ruleset(judge, program))
-			return take_fd(&judge);
-	}
-	*slot = stage;
-	return take_fd(&program);
-}
-
-/* The program of the family's ruleset at TC, where there is one for every hook. */
-static int open_program_at(int pins, uint8_t family)
-{
-	_cleanup_close_ int stages = pins_get(pins, "stages_tc");
-	uint32_t slot;
+	const bool is_ipv6 = family == AF_INET6;
+	_cleanup_close_ int stages = pins_get(pins, "stages_tc"), turns = -1;
+	uint32_t turn;
+	int judge;
 
 	if (stages < 0)
 		return stages;
-	return in_force_program(stages, family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4,
-				&slot);
+	turns = pins_get(pins, "turns");
+	if (turns < 0)
+		return turns == -ENOENT ? -EPROTO : turns;
+	turn = swap_turn(turns, is_ipv6);
+	judge = program_at(stages, FILTER_JUDGE_STAGE(is_ipv6, turn));
+	return judge == -ENOENT ? program_at(stages, FILTER_RULES_STAGE(is_ipv6, turn)) : judge;
 }
 
 static int open_program(uint8_t family)
 {
 	_cleanup_close_ int pins = pins_open(false);
 
-	return pins < 0 ? pins : open_program_at(pins, family);
+	return pins < 0 ? pins : in_force_program(pins, family);
 }
 
 static int read_text(struct in_force *in_force, int program)
@@ -168,7 +146,7 @@ static int read_generation(int program, uint32_t *generation)
 
 int in_force_generation(int pins, uint8_t family, uint32_t *generation)
 {
-	_cleanup_close_ int program = open_program_at(pins, family);
+	_cleanup_close_ int program = in_force_program(pins, family);
 	struct bpf_map_info info = { 0 };
 	_cleanup_close_ int text = program < 0 ? program : in_force_map(program, "text", 0, &info);
 

@@ -53,10 +53,10 @@ int in_force_interfaces(struct in_force_interface *interfaces, int max);
 int in_force_zero(uint8_t family);
 
 /*
- * A descriptor of the program that judges the packets of a family (enum filter_stage) by this map,
- * and the slot that it is in: the family's, or one of the judges'. -ENOENT: there is none.
+ * A descriptor of the program that judges the packets of a family at TC, where there is one for
+ * every hook. -ENOENT: there is none; -EPROTO: another version has loaded it.
  */
-int in_force_program(int stages, uint32_t stage, uint32_t *slot);
+int in_force_program(int pins, uint8_t family);
 
 /*
  * A descriptor of a program's map by its name, or -ENOENT or another -errno. The constants are

@@ -4,15 +4,34 @@
 
 #include "filter/kept.h"
 #include "filter/pins.h"
+#include "log.h"
 #include "util.h"
+
+static bool has_shape(const struct bpf_map *map, const struct bpf_map_info *info)
+{
+	return info->type == bpf_map__type(map) && info->key_size == bpf_map__key_size(map) &&
+	       info->value_size == bpf_map__value_size(map) &&
+	       info->max_entries == bpf_map__max_entries(map);
+}
 
 static int find_one(int pins, struct bpf_map *map)
 {
 	_cleanup_close_ int fd = pins_get(pins, bpf_map__name(map));
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
 
 	if (fd == -ENOENT)
 		return 0;
-	return fd < 0 ? fd : bpf_map__reuse_fd(map, fd);
+	if (fd < 0)
+		return fd;
+	if (bpf_map_get_info_by_fd(fd, &info, &len))
+		return -errno;
+	if (!has_shape(map, &info)) {
+		log_error("another version of bpfw has loaded the filter in force, which stays: "
+			  "'bpfw filter unload', then load again");
+		return -EPROTO;
+	}
+	return bpf_map__reuse_fd(map, fd);
 }
 
 int kept_find(int pins, struct bpf_map *const maps[], size_t count)

@@ -9,7 +9,7 @@
 
 /*
  * Before loading: those that are pinned take the place of these; the others are made by loading.
- * Returns 0 or -errno: a map that another version has pinned has another shape.
+ * Returns 0 or -errno; -EPROTO (logged): another version has pinned maps of another shape.
  */
 int kept_find(int pins, struct bpf_map *const maps[], size_t count);
 

@@ -162,7 +162,6 @@ static void configure_clock(struct filter_bpf *skeleton, uint64_t used)
 
 static void configure(struct filter_bpf *skeleton, const struct image *image)
 {
-	const uint32_t stage = image->family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
 	uint32_t generation = 0;
 
 	while (!generation)
@@ -175,8 +174,6 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
 	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];
 	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;
-	if (!skeleton->rodata->is_tracked) /* else track.c has chosen them */
-		skeleton->rodata->own_stages[0] = skeleton->rodata->own_stages[1] = stage;
 	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
 	configure_clock(skeleton, skeleton->rodata->used_operations);
 	bpf_map__set_max_entries(skeleton->maps.tallies,

@@ -124,6 +124,7 @@ static int share_maps(const struct reject_bpf *skeleton, const struct filter_bpf
 	} shared[] = {
 		{ skeleton->maps.stages_xdp, filter->maps.stages_xdp },
 		{ skeleton->maps.stages_tc, filter->maps.stages_tc },
+		{ skeleton->maps.turns, filter->maps.turns },
 		{ skeleton->maps.filtered, filter->maps.filtered },
 		{ skeleton->maps.walks, filter->maps.walks },
 	};

@@ -41,6 +41,7 @@ static int share_maps(const struct sets_bpf *skeleton, const struct set_store *s
 	} shared[] = {
 		{ skeleton->maps.stages_xdp, maps->stages_xdp },
 		{ skeleton->maps.stages_tc, maps->stages_tc },
+		{ skeleton->maps.turns, maps->turns },
 		{ skeleton->maps.filtered, maps->filtered },
 		{ skeleton->maps.walks, maps->walks },
 		{ skeleton->maps.set_info, store->info_fd },
@@ -110,12 +111,13 @@ int set_stage_block(const struct set_store *store, uint8_t family)
 	_cleanup_close_ int pins = pins_open(false);
 	_cleanup_close_ int xdp = pins < 0 ? pins : pins_get(pins, "stages_xdp");
 	_cleanup_close_ int tc = pins < 0 ? pins : pins_get(pins, "stages_tc");
+	_cleanup_close_ int turns = pins < 0 ? pins : pins_get(pins, "turns");
 	_cleanup_close_ int filtered = pins < 0 ? pins : pins_get(pins, "filtered");
 	_cleanup_close_ int walks = pins < 0 ? pins : pins_get(pins, "walks");
-	const struct set_stage_maps maps = { xdp, tc, filtered, walks };
+	const struct set_stage_maps maps = { xdp, tc, turns, filtered, walks };
 	int err;
 
-	if (xdp < 0 || tc < 0 || filtered < 0 || walks < 0)
+	if (xdp < 0 || tc < 0 || turns < 0 || filtered < 0 || walks < 0)
 		return 0;
 	if (is_filled(xdp, stage) && is_filled(tc, stage))
 		return 0;

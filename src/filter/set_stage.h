@@ -10,7 +10,7 @@
 
 /* Descriptors of the pinned maps that all of the filter's programs share; the caller's. */
 struct set_stage_maps {
-	int stages_xdp, stages_tc, filtered, walks;
+	int stages_xdp, stages_tc, turns, filtered, walks;
 };
 
 enum set_stage_programs {

@@ -18,42 +18,25 @@
 #include "filter/reject_stage.h"
 #include "filter/set_stage.h"
 #include "filter/stage.h"
+#include "filter/swap.h"
 #include "filter/track.h"
 #include "log.h"
 #include "util.h"
 
 /* ---- Opening: the maps that outlive a ruleset --------------------------------------- */
 
-#define KEPT_MAPS 7
+#define KEPT_MAPS 8
 
 static void list_kept(const struct filter_bpf *skeleton, struct bpf_map *maps[KEPT_MAPS])
 {
-	maps[0] = skeleton->maps.stages_xdp;
-	maps[1] = skeleton->maps.stages_tc;
-	maps[2] = skeleton->maps.filtered;
-	maps[3] = skeleton->maps.walks;
-	maps[4] = skeleton->maps.next_stage;
-	maps[5] = skeleton->maps.log_events;
-	maps[6] = skeleton->maps.log_state;
-}
-
-/* ---- Swapping -------------------------------------------------------------------------- */
-
-static bool is_empty(const struct bpf_map *stages, uint32_t stage)
-{
-	uint32_t id;
-
-	return bpf_map_lookup_elem(bpf_map__fd(stages), &stage, &id) != 0;
-}
-
-/* Nothing has been swapped in so far, or not completely: an entry would drop packets. */
-static bool is_any_empty(const struct filter_bpf *skeleton)
-{
-	for (uint32_t stage = 0; stage < FILTER_FAMILIES; stage++)
-		if (is_empty(skeleton->maps.stages_xdp, stage) ||
-		    is_empty(skeleton->maps.stages_tc, stage))
-			return true;
-	return false;
+	maps[0] = skeleton->maps.turns; /* where programs are pinned it is, too */
+	maps[1] = skeleton->maps.stages_xdp;
+	maps[2] = skeleton->maps.stages_tc;
+	maps[3] = skeleton->maps.filtered;
+	maps[4] = skeleton->maps.walks;
+	maps[5] = skeleton->maps.next_stage;
+	maps[6] = skeleton->maps.log_events;
+	maps[7] = skeleton->maps.log_state;
 }
 
 /* Is any ruleset in force? */
@@ -63,22 +46,6 @@ static bool is_in_force(int pins)
 	uint32_t ifindex;
 
 	return filtered >= 0 && !bpf_map_get_next_key(filtered, NULL, &ifindex);
-}
-
-/* From here on the new rules are in force, where entries are attached. */
-static int swap(const struct filter_bpf *skeleton, const struct track *track)
-{
-	const uint32_t ours = track->family_stage;
-	const uint32_t other = ours == FILTER_STAGE_IPV6 ? FILTER_STAGE_IPV4 : FILTER_STAGE_IPV6;
-	int err = 0;
-
-	if (is_empty(skeleton->maps.stages_xdp, other))
-		err = kept_set_stage(bpf_map__fd(skeleton->maps.stages_xdp), other,
-				     skeleton->progs.pass_xdp);
-	if (!err && is_empty(skeleton->maps.stages_tc, other))
-		err = kept_set_stage(bpf_map__fd(skeleton->maps.stages_tc), other,
-				     skeleton->progs.pass_tc);
-	return err ? err : track_swap(track, skeleton);
 }
 
 /* ---- Loading and unloading ------------------------------------------------------------------ */
@@ -120,6 +87,7 @@ static int fill_sets(const struct filter_bpf *skeleton, const struct set_store *
 {
 	const struct set_stage_maps maps = { bpf_map__fd(skeleton->maps.stages_xdp),
 					     bpf_map__fd(skeleton->maps.stages_tc),
+					     bpf_map__fd(skeleton->maps.turns),
 					     bpf_map__fd(skeleton->maps.filtered),
 					     bpf_map__fd(skeleton->maps.walks) };
 	const uint8_t other = image->family == AF_INET6 ? AF_INET : AF_INET6;
@@ -152,6 +120,7 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 			 const struct image *image, const char *text, size_t text_size,
 			 const struct stage_options *options)
 {
+	const bool is_ipv6 = image->family == AF_INET6;
 	struct bpf_map *kept[KEPT_MAPS];
 	int err = check_replaced(pins, image->family, options->replaces);
 	bool first;
@@ -160,7 +129,8 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 		return err;
 	list_kept(skeleton, kept);
 	err = kept_find(pins, kept, KEPT_MAPS);
-	err = err ? err : track_open(track, skeleton, image);
+	err = err ? err :
+		    track_open(track, skeleton, image, !swap_turn(bpf_map__fd(kept[0]), is_ipv6));
 	bpf_map__set_max_entries(skeleton->maps.text, (uint32_t)(text_size + 7) / 8);
 	err = err ? err : ruleset_load(skeleton, image);
 	err = err ? err : keep_text(skeleton, text, text_size);
@@ -169,14 +139,16 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 	err = err ? err : fill_sets(skeleton, options->sets, image);
 	err = err ? err : fill_reject(skeleton, image);
 	if (err) {
-		log_error("cannot load the filter: %s", strerror(-err));
+		if (err != -EPROTO) /* else kept.c has said why */
+			log_error("cannot load the filter: %s", strerror(-err));
 		return err;
 	}
 	/* Entries go where rules are in force: the old ones until the swap, if there are any. */
-	first = is_any_empty(skeleton);
+	first = swap_is_any_empty(skeleton) || !is_in_force(pins);
 	if (!first)
 		err = attach_interfaces(pins, skeleton, options);
-	err = err ? err : swap(skeleton, track);
+	err = err ? err : swap_in_none(skeleton, !is_ipv6);
+	err = err ? err : swap_in(skeleton, track);
 	if (first && !err)
 		err = attach_interfaces(pins, skeleton, options);
 	return err;

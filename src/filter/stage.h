@@ -3,8 +3,9 @@
  * The filter in the kernel: entry programs at the hooks of interfaces, by pinned links, and the
  * programs of the rulesets, by slots of pinned maps. No process is needed to keep it in force.
  *
- * A ruleset's maps belong to its program. The slot names the program, the program names its maps:
- * what is in force is found from there, and there is no other record that could disagree.
+ * A ruleset's maps belong to its program. The word in `turns` names the slots, a slot names the
+ * program, the program names its maps: what is in force is found from there, and there is no other
+ * record that could disagree.
  */
 #ifndef BPFW_FILTER_STAGE_H
 #define BPFW_FILTER_STAGE_H

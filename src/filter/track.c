@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "filter/kept.h"
-#include "filter/inforce.h"
 #include "filter/pins.h"
 #include "filter/track.h"
 #include "log.h"
@@ -53,17 +52,6 @@ static void say_why(int err)
 
 /* ---- Opening and loading ------------------------------------------------------------------- */
 
-/* The place that no ruleset in force uses. */
-static uint32_t free_place(const struct bpf_map *stages, uint32_t family_stage)
-{
-	const uint32_t first = FILTER_JUDGE_STAGE(family_stage, 0);
-	_cleanup_close_ int program = -1;
-	uint32_t used = 0;
-
-	program = in_force_program(bpf_map__fd(stages), family_stage, &used);
-	return program >= 0 && used == first ? first + 1 : first;
-}
-
 /* Nobody but the kernel's own rules makes it track, namespace by namespace. */
 static void warn_of_silence(void)
 {
@@ -78,24 +66,23 @@ static void warn_of_silence(void)
 		 "iptables -m conntrack), no packet is ever ESTABLISHED");
 }
 
-int track_open(struct track *track, struct filter_bpf *filter, const struct image *image)
+int track_open(struct track *track, struct filter_bpf *filter, const struct image *image,
+	       uint32_t turn)
 {
-	memset(track, 0, sizeof(*track));
-	track->family_stage = image->family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
+	const bool is_ipv6 = image->family == AF_INET6;
+	const uint32_t judge = FILTER_JUDGE_STAGE(is_ipv6, turn);
+
+	*track = (struct track){ .is_ipv6 = is_ipv6, .turn = turn };
+	filter->rodata->own_stage = image->states ? judge : FILTER_RULES_STAGE(is_ipv6, turn);
 	if (!image->states)
 		return 0;
 	track->skeleton = track_bpf__open();
 	if (!track->skeleton)
 		return -errno;
 	warn_of_silence();
-	track->judge_tc = free_place(filter->maps.stages_tc, track->family_stage);
-	track->judge_xdp = free_place(filter->maps.stages_xdp, track->family_stage);
 	filter->rodata->is_tracked = true;
-	filter->rodata->own_stages[0] = track->judge_tc;
-	filter->rodata->own_stages[1] = track->judge_xdp;
-	track->skeleton->rodata->is_ipv6 = image->family == AF_INET6;
-	track->skeleton->rodata->judge_stages[0] = track->judge_tc;
-	track->skeleton->rodata->judge_stages[1] = track->judge_xdp;
+	track->skeleton->rodata->is_ipv6 = is_ipv6;
+	track->skeleton->rodata->judge_stage = judge;
 	return 0;
 }
 
@@ -106,6 +93,7 @@ static int share_maps(const struct track_bpf *track, const struct filter_bpf *fi
 	} shared[] = {
 		{ track->maps.stages_xdp, filter->maps.stages_xdp },
 		{ track->maps.stages_tc, filter->maps.stages_tc },
+		{ track->maps.turns, filter->maps.turns },
 		{ track->maps.filtered, filter->maps.filtered },
 		{ track->maps.walks, filter->maps.walks },
 	};
@@ -114,15 +102,6 @@ static int share_maps(const struct track_bpf *track, const struct filter_bpf *fi
 	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
 		err = bpf_map__reuse_fd(shared[i].ours, bpf_map__fd(shared[i].theirs));
 	return err;
-}
-
-/* in_force_program() finds the judge by what both have. */
-static int bind_text(const struct track_bpf *track, const struct filter_bpf *filter)
-{
-	const int text = bpf_map__fd(filter->maps.text);
-	int err = bpf_prog_bind_map(bpf_program__fd(track->progs.track_xdp), text, NULL);
-
-	return err ? err : bpf_prog_bind_map(bpf_program__fd(track->progs.track_tc), text, NULL);
 }
 
 #define LEARNT_MAPS 2
@@ -151,73 +130,7 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 		say_why(err);
 		return err;
 	}
-	if (pins != TRACK_APART)
-		err = kept_pin(pins, learnt, LEARNT_MAPS);
-	return err ? err : bind_text(track->skeleton, filter);
-}
-
-/* ---- Swapping ------------------------------------------------------------------------------- */
-
-/* Empty the places of judges that nobody calls any more. */
-static void clear_places(const struct bpf_map *stages, uint32_t family_stage, uint32_t used)
-{
-	for (uint32_t place = 0; place < 2; place++) {
-		uint32_t stage = FILTER_JUDGE_STAGE(family_stage, place);
-
-		if (stage != used)
-			bpf_map_delete_elem(bpf_map__fd(stages), &stage);
-	}
-}
-
-static int swap_one(const struct bpf_map *stages, uint32_t family_stage, uint32_t place,
-		    const struct bpf_program *judge, const struct bpf_program *track)
-{
-	int err = track ? kept_set_stage(bpf_map__fd(stages), place, judge) : 0;
-
-	if (!err)
-		err = kept_set_stage(bpf_map__fd(stages), family_stage, track ? track : judge);
-	if (!err)
-		clear_places(stages, family_stage, place);
-	return err;
-}
-
-static bool has_judges(const struct bpf_map *stages)
-{
-	for (uint32_t stage = FILTER_STAGE_JUDGES; stage < FILTER_STAGES; stage++) {
-		uint32_t id;
-
-		if (!bpf_map_lookup_elem(bpf_map__fd(stages), &stage, &id))
-			return true;
-	}
-	return false;
-}
-
-/* Learning is of use as long as a ruleset of either family asks about states. */
-static void forget_learner(const struct bpf_map *stages)
-{
-	const uint32_t stage = FILTER_STAGE_LEARN;
-
-	if (!has_judges(stages))
-		bpf_map_delete_elem(bpf_map__fd(stages), &stage);
-}
-
-int track_swap(const struct track *track, const struct filter_bpf *filter)
-{
-	const struct track_bpf *ours = track->skeleton;
-	int err = 0;
-
-	if (ours)
-		err = kept_set_stage(bpf_map__fd(filter->maps.stages_tc), FILTER_STAGE_LEARN,
-				     ours->progs.learn_tc);
-	err = err ? err :
-		    swap_one(filter->maps.stages_xdp, track->family_stage, track->judge_xdp,
-			     filter->progs.filter_xdp, ours ? ours->progs.track_xdp : NULL);
-
-	err = err ? err :
-		    swap_one(filter->maps.stages_tc, track->family_stage, track->judge_tc,
-			     filter->progs.filter_tc, ours ? ours->progs.track_tc : NULL);
-	forget_learner(filter->maps.stages_tc);
-	return err;
+	return pins == TRACK_APART ? 0 : kept_pin(pins, learnt, LEARNT_MAPS);
 }
 
 void track_close(struct track *track)

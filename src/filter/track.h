@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The programs that find a packet's state (bpf/track.bpf.c), for rulesets that ask about it: they
- * stand in the family's slot, and the ruleset's own programs, the judges, in slots that only they
- * call. So it is one update of one slot that puts a ruleset in force, as without them.
+ * stand in the family's slots, and the ruleset's own programs, the judges, in slots that only they
+ * call.
  */
 #ifndef BPFW_FILTER_TRACK_H
 #define BPFW_FILTER_TRACK_H
@@ -12,16 +12,14 @@
 #include "track.skel.h"
 
 struct track {
-	struct track_bpf *skeleton;   /* NULL: the ruleset does not ask about states */
-	uint32_t family_stage;        /* enum filter_stage */
-	uint32_t judge_tc, judge_xdp; /* the slots of the ruleset's judges */
+	struct track_bpf *skeleton; /* NULL: the ruleset does not ask about states */
+	bool is_ipv6;
+	uint32_t turn; /* whose slots the ruleset's programs are for */
 };
 
-/*
- * Before `filter` is loaded, but with the maps it keeps: choose the judges' slots and tell the
- * filter. Returns 0 or -errno.
- */
-int track_open(struct track *track, struct filter_bpf *filter, const struct image *image);
+/* Before `filter` is loaded: tell the programs of this turn their slots. Returns 0 or -errno. */
+int track_open(struct track *track, struct filter_bpf *filter, const struct image *image,
+	       uint32_t turn);
 
 /*
  * After `filter` is loaded. What is learnt about connections is kept in `pins`, for the ruleset to
@@ -30,12 +28,6 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
  */
 #define TRACK_APART (-1)
 int track_load(struct track *track, const struct filter_bpf *filter, int pins);
-
-/*
- * Put the ruleset in force: its judges, then what calls them. Returns 0 or -errno, with the old
- * rules in force.
- */
-int track_swap(const struct track *track, const struct filter_bpf *filter);
 
 void track_close(struct track *track);
 

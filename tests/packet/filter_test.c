@@ -360,7 +360,7 @@ static int set_stage(const struct bpf_map *map, uint32_t stage, const struct bpf
 static void open_trial(struct trial *trial, uint8_t family, uint32_t rules, uint32_t chains)
 {
 	const struct ruleset_report report = { say, NULL, "generated" };
-	const uint32_t stage = family == AF_INET6 ? FILTER_STAGE_IPV6 : FILTER_STAGE_IPV4;
+	const uint32_t stage = FILTER_RULES_STAGE(family == AF_INET6, 0);
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0;
 
@@ -370,6 +370,7 @@ static void open_trial(struct trial *trial, uint8_t family, uint32_t rules, uint
 	if (!trial->skeleton || ruleset_parse(&trial->ruleset, text, size, family, &report) ||
 	    image_compile(&trial->image, &trial->ruleset, NULL, 0, &report))
 		tap_bail_out("the ruleset cannot be compiled");
+	trial->skeleton->rodata->own_stage = stage;
 	if (ruleset_load(trial->skeleton, &trial->image) ||
 	    set_stage(trial->skeleton->maps.stages_xdp, stage, trial->skeleton->progs.filter_xdp) ||
 	    set_stage(trial->skeleton->maps.stages_tc, stage, trial->skeleton->progs.filter_tc))
