@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What a lookup in a set costs a BPF program: `build/bench/set [ROUNDS [ENTRIES...]]`, as root.
- * Sets of random prefixes, random addresses, so that caches are as cold as they are for a
- * router's packets; each lookup waits for the one before. The program without the lookup is
- * measured alternately and subtracted. Tab-separated: kind, family, prefixes, ns of a lookup
- * (median, least, most), seconds to build, megabytes.
+ * Sets of random prefixes, random addresses (any, or those of entries), so that caches are as cold
+ * as they are for a router's packets; each lookup waits for the one before. The program without the lookup is
+ * measured alternately and subtracted. Tab-separated: kind, family, prefixes, options,
+ * addresses, ns of a lookup (median, least, most), seconds to build, megabytes.
  */
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -31,12 +32,17 @@ static unsigned int rounds = 5;
 static uint64_t seed = 1;
 static struct set_probe_bpf *probe_bpf;
 
+/* As the probe's draw_query(): the set's entries are the addresses of 0, 1, 2 and so on. */
+static uint64_t mix(uint64_t word)
+{
+	word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	word = (word ^ (word >> 27)) * 0x94d049bb133111ebULL;
+	return word ^ (word >> 31);
+}
+
 static uint64_t draw(void)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed * 0x2545f4914f6cdd1dULL;
+	return mix(seed += 0x9e3779b97f4a7c15ULL);
 }
 
 static void fail(const char *what, int err)
@@ -53,20 +59,31 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* IPv4: /20 to /32, most of them /24; IPv6: /32 to /64 of 2000::/3, most of them /48. */
-static void draw_prefix(uint8_t family, struct set_entry *entry, bool whole)
+static void draw_address(uint8_t family, uint32_t number, uint8_t *addr)
 {
-	uint64_t words[2] = { draw(), draw() };
+	const uint64_t word = mix(number * 0x9e3779b97f4a7c15ULL);
+	const uint32_t words[4] = { htonl(0x20000000 | (word & 0x1fffffff)),
+				    (uint32_t)(word >> 32), (uint32_t)(word * 3),
+				    (uint32_t)(word * 5) };
+	const uint32_t word4 = (uint32_t)word;
+
+	if (family == AF_INET)
+		memcpy(addr, &word4, sizeof(word4));
+	else
+		memcpy(addr, words, sizeof(words));
+}
+
+/* IPv4: /20 to /32, most of them /24; IPv6: /32 to /64 of 2000::/3, most of them /48. */
+static void draw_prefix(uint8_t family, struct set_entry *entry, uint32_t number, bool whole)
+{
 	unsigned int bits;
 
 	memset(entry, 0, sizeof(*entry));
-	memcpy(entry->addr, words, family == AF_INET ? 4 : 16);
-	if (family == AF_INET) {
+	draw_address(family, number, entry->addr);
+	if (family == AF_INET)
 		entry->length = draw() % 2 ? 24 : (uint8_t)(20 + draw() % 13);
-	} else {
-		entry->addr[0] = 0x20 | (entry->addr[0] & 0x1f);
+	else
 		entry->length = draw() % 2 ? 48 : (uint8_t)(32 + draw() % 33);
-	}
 	if (whole)
 		entry->length = family == AF_INET ? 32 : 128;
 	for (bits = entry->length; bits < (family == AF_INET ? 32U : 128U); bits++)
@@ -128,7 +145,7 @@ static void fill(struct set_store *store, uint32_t number, uint32_t count)
 	if (!entries)
 		fail("entries", ENOMEM);
 	for (uint32_t i = 0; i < count; i++)
-		draw_prefix(info->family, &entries[i], info->kind == SET_HASH_IP);
+		draw_prefix(info->family, &entries[i], i, info->kind == SET_HASH_IP);
 	err = set_fill(store, number, entries, count, true);
 	if (err)
 		fail("set_fill", err);
@@ -158,7 +175,7 @@ static void measure(struct set_store *store, uint8_t kind, uint8_t family, uint3
 		.timeout = timeout,
 		.maxelem = count,
 	};
-	double with[ROUNDS_MAX], start = seconds(), built, share;
+	double start = seconds(), built;
 	int number = set_create(store, &wanted);
 
 	if (number < 0)
@@ -167,11 +184,16 @@ static void measure(struct set_store *store, uint8_t kind, uint8_t family, uint3
 	built = seconds() - start;
 	probe_bpf->bss->set = (uint32_t)number;
 	probe_bpf->bss->family = family;
-	share = time_lookups(with);
-	printf("%s\t%s\t%u\t%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.1f\t%.2f\n", set_kind_name(kind),
-	       family == AF_INET ? "inet" : "inet6", count, timeout ? "timeout" : "-",
-	       with[rounds / 2], with[0], with[rounds - 1], built,
-	       megabytes(store, (uint32_t)number), share);
+	for (int entries = 0; entries < 2; entries++) {
+		double with[ROUNDS_MAX], share;
+
+		probe_bpf->bss->among = entries ? count : 0;
+		share = time_lookups(with);
+		printf("%s\t%s\t%u\t%s\t%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.1f\t%.2f\n",
+		       set_kind_name(kind), family == AF_INET ? "inet" : "inet6", count,
+		       timeout ? "timeout" : "-", entries ? "entries" : "any", with[rounds / 2],
+		       with[0], with[rounds - 1], built, megabytes(store, (uint32_t)number), share);
+	}
 	fflush(stdout);
 	set_destroy(store, (uint32_t)number);
 }
@@ -215,15 +237,17 @@ int main(int argc, char *argv[])
 	if (err)
 		fail("set_store_open", err);
 	load(&store);
-	puts("kind\tfamily\tentries\toptions\tns\tleast\tmost\tbuild_s\tMB\thits");
+	puts("kind\tfamily\tentries\toptions\taddresses\tns\tleast\tmost\tbuild_s\tMB\thits");
 	for (int i = 2; i < argc || (i == 2 && argc <= 2); i++) {
 		uint32_t count = argc > 2 ? (uint32_t)atoi(argv[i]) : 1000000;
 
 		for (size_t f = 0; f < 2; f++) {
 			measure(&store, SET_HASH_NET, families[f], count, 0);
 			measure(&store, SET_HASH_NET, families[f], count, 3600);
+			if (!getenv("BENCH_FEW"))
 			measure(&store, SET_HASH_NET_PORT, families[f], count, 0);
 			measure(&store, SET_HASH_IP, families[f], count, 0);
+			measure(&store, SET_HASH_IP, families[f], count, 3600);
 		}
 	}
 	set_store_close(&store);

@@ -144,7 +144,7 @@ static __always_inline __u32 set_place6(void *cells, const struct set_cell *node
 }
 
 /* What set_fast4 says of an address: SET_FAST_OUT, SET_FAST_IN or SET_FAST_LOOK. */
-static __always_inline __u32 set_fast(void *cells, __u32 table, __u32 addr)
+static __always_inline __u32 set_fast4(void *cells, __u32 table, __u32 addr)
 {
 	__u32 at = addr >> (32 - SET_FAST_BITS), shift = 32 - SET_FAST_BITS - 4, word;
 	struct set_cell *cell = set_cell(cells, table + at / SET_FAST_WORDS);
@@ -169,6 +169,79 @@ static __always_inline __u32 set_fast(void *cells, __u32 table, __u32 addr)
 	for (int i = 0; i < SET_FAST_LASTS; i++)
 		place += set_below32(cell->fast4.last[i], addr);
 	return (cell->fast4.states >> (place * 2 & 63)) & 3;
+}
+
+/* A word of the trie, its cells counted from the first one. */
+static __always_inline __u32 set_fast6_word(void *cells, __u32 trie, __u32 number, __u32 at)
+{
+	const struct set_cell *cell = set_cell(cells, trie + number + at / SET_FAST_WORDS);
+
+	return cell ? cell->word[at % SET_FAST_WORDS] : SET_FAST_LOOK;
+}
+
+/* The leaf's entry that has the bits, from 1 on; 0 for none. What the state is goes to `state`. */
+static __always_inline __u32 set_fast6_place(const struct set_fast6 *leaf, __u64 bits, __u32 *state)
+{
+#pragma unroll
+	for (__u32 i = 0; i < SET_FAST6_ENTRIES; i++) {
+		const __u64 entry = (__u64)leaf->high[i] << 16 | leaf->low[i];
+
+		if (!((entry ^ bits) >> (leaf->entry[i] & 63))) {
+			*state = leaf->entry[i] >> SET_FAST6_STATE_SHIFT;
+			return i + 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline __u32 set_fast6_leaf(void *cells, __u32 trie, __u32 word, __u64 bits)
+{
+	const __u32 count = (word >> SET_FAST_SHIFT) & SET_FAST6_ARGUMENT;
+	const __u32 number = word >> SET_FAST6_SHIFT;
+	__u32 state = SET_FAST_LOOK, place = 0;
+
+	for (__u32 i = 0; i < SET_FAST6_CELLS && i < count && !place; i++) {
+		const struct set_cell *cell = set_cell(cells, trie + number + i);
+
+		if (!cell)
+			return SET_FAST_LOOK;
+		if (!i)
+			state = cell->fast6.other;
+		place = set_fast6_place(&cell->fast6, bits, &state);
+		if (place)
+			place += i * SET_FAST6_ENTRIES;
+	}
+	if (state < SET_FAST6_WORD)
+		return state;
+	return set_fast6_word(cells, trie, number + count, place);
+}
+
+/* What the trie says of an address: SET_FAST_OUT, SET_FAST_IN, SET_FAST_LOOK or a prefix. */
+static __always_inline __u32 set_fast6(void *cells, __u32 trie, __u64 bits)
+{
+	__u32 word = set_fast6_word(cells, trie, 0, 0);
+
+	for (int i = 0; i < SET_FAST6_STEPS; i++) {
+		const __u32 count = (word >> SET_FAST_SHIFT) & SET_FAST6_ARGUMENT;
+		const struct set_cell *cell;
+
+		if ((word & SET_FAST_KIND) == SET_FAST_TABLE) {
+			word = set_fast6_word(cells, trie, word >> SET_FAST6_SHIFT,
+					      bits >> (-count & 63));
+		} else if ((word & SET_FAST_KIND) == SET_FAST_SKIP) {
+			cell = set_cell(cells, trie + (word >> SET_FAST6_SHIFT));
+			if (!cell)
+				return SET_FAST_LOOK;
+			word = (cell->skip.bits ^ bits) >> (-count & 63) ? cell->skip.other :
+									   cell->skip.same;
+		} else {
+			break;
+		}
+		bits <<= count;
+	}
+	if ((word & SET_FAST_KIND) == SET_FAST_LEAF)
+		return set_fast6_leaf(cells, trie, word, bits >> (64 - SET_FAST6_BITS));
+	return word;
 }
 
 /* The label of the range that the address is in. */
@@ -241,38 +314,47 @@ static __always_inline bool set_decide(void *cells, __u32 prefixes, __u32 label,
 	return false;
 }
 
+/* The label of what an address belongs to, as the ranges say. */
+static __always_inline __u32 set_label(void *cells, const struct set_head *head,
+				       const struct set_addr6 *addr, __u8 family)
+{
+	const struct set_cell *cell = set_cell(cells, *(const volatile __u32 *)&head->root);
+
+	if (!cell)
+		return 0;
+	return family == AF_INET ? set_label4(cells, &cell->directory, addr->high) :
+				   set_label6(cells, &cell->directory, addr);
+}
+
 static __always_inline bool set_match_net(__u32 set, struct set_query *query)
 {
 	void *cells = bpf_map_lookup_elem(&set_cells, &set);
-	const struct set_cell *head, *cell;
-	const struct set_directory *directory;
-	__u32 label;
+	struct set_addr6 addr = { bpf_ntohl(query->addr[0]), 0 };
+	const struct set_cell *head;
+	__u32 word = SET_FAST_LOOK, kind;
 
 	if (!cells)
 		return false;
 	head = set_cell(cells, 0);
 	if (!head || head->head.family != query->family)
 		return false;
-	if (head->head.fast) {
-		label = set_fast(cells, head->head.fast, bpf_ntohl(query->addr[0]));
-		if (label != SET_FAST_LOOK)
-			return label == SET_FAST_IN;
-	}
-	cell = set_cell(cells, *(const volatile __u32 *)&head->head.root);
-	if (!cell)
-		return false;
-	directory = &cell->directory;
 	if (query->family == AF_INET) {
-		label = set_label4(cells, directory, bpf_ntohl(query->addr[0]));
+		if (head->head.fast)
+			word = set_fast4(cells, head->head.fast, addr.high);
 	} else {
-		const struct set_addr6 addr = {
-			(__u64)bpf_ntohl(query->addr[0]) << 32 | bpf_ntohl(query->addr[1]),
-			(__u64)bpf_ntohl(query->addr[2]) << 32 | bpf_ntohl(query->addr[3]),
-		};
-
-		label = set_label6(cells, directory, &addr);
+		addr.high = addr.high << 32 | bpf_ntohl(query->addr[1]);
+		addr.low = (__u64)bpf_ntohl(query->addr[2]) << 32 | bpf_ntohl(query->addr[3]);
+		if (head->head.fast)
+			word = set_fast6(cells, head->head.fast, addr.high);
 	}
-	return set_decide(cells, directory->prefixes, label, query);
+	kind = word & SET_FAST_KIND;
+	if (kind < SET_FAST_LOOK)
+		return kind == SET_FAST_IN;
+	if (kind == SET_FAST_PREFIX)
+		word = (word >> SET_FAST_SHIFT) << SET_LABEL_SHIFT | SET_LABEL_LOOK;
+	else
+		word = set_label(cells, &head->head, &addr, query->family);
+	return set_decide(cells, head->head.first_prefix, word, query);
 }
 
 /* ---- The other kinds --------------------------------------------------------------- */

@@ -22,7 +22,7 @@
 #define SET_NAME_LEN 32 /* with the 0: IPSET_MAXNAMELEN */
 
 /* Raised when a layout below changes: the pins of another one are not used. */
-#define SET_LAYOUT 1
+#define SET_LAYOUT 2
 
 enum set_kind {
 	SET_NONE, /* no set has this number */
@@ -158,6 +158,8 @@ enum set_fast {
 	SET_FAST_LOOK,
 	SET_FAST_LEAF, /* from here on with the number of a cell */
 	SET_FAST_TABLE,
+	SET_FAST_SKIP,   /* IPv6 */
+	SET_FAST_PREFIX, /* IPv6: the number of a prefix decides, which may end or is an exception */
 };
 
 #define SET_FAST_KIND 7
@@ -166,6 +168,44 @@ enum set_fast {
 struct set_fast4 {
 	__u16 last[SET_FAST_LASTS];
 	__u64 states; /* two bits each, from the lowest on */
+};
+
+/*
+ * IPv6 sets of that size have a trie over the upper halves of addresses, with paths compressed. It
+ * begins with the first word of the first cell. A word says what holds for all addresses whose bits
+ * led to it, or where the bits behind those lead on:
+ *
+ *	table	words by the next few bits
+ *	skip	whether the next few bits are those that all prefixes here begin with
+ *	leaf	up to 18 prefixes in one or two cells, the longest ones first; the 48 bits behind
+ *		those that led here are compared. If states say so, a table of words follows in the
+ *		next cells: that for addresses in none of the prefixes, then one for each of them.
+ *
+ * These words have the number of a cell, counted from the trie's first one, above 6 bits for how
+ * many bits (table, skip) or cells of prefixes (leaf). Prefixes longer than 64 bits are left to
+ * the ranges above: SET_FAST_LOOK holds for all of the /64 that they are in.
+ */
+#define SET_FAST6_ARGUMENT 63
+#define SET_FAST6_SHIFT 9
+#define SET_FAST6_STEPS 8   /* tables and skips on the way to a leaf */
+#define SET_FAST6_ENTRIES 9 /* of a cell of a leaf */
+#define SET_FAST6_CELLS 2   /* of a leaf, without its words */
+#define SET_FAST6_BITS 48
+
+#define SET_FAST6_WORD 3 /* state: its word says it */
+#define SET_FAST6_STATE_SHIFT 6
+
+struct set_fast6 {
+	__u32 high[SET_FAST6_ENTRIES]; /* of the 48 bits; ... */
+	__u16 low[SET_FAST6_ENTRIES];
+	__u8 entry[SET_FAST6_ENTRIES]; /* ... so many of the last ones do not count; state above */
+	__u8 other;                    /* state of addresses in none of them, in the first cell */
+};
+
+struct set_fast6_skip {
+	__u64 bits;  /* from the highest one on */
+	__u32 same;  /* the word to go on with if the bits are these ... */
+	__u32 other; /* ... and if not */
 };
 
 /* Padding of nodes: a last address that no address is behind. */
@@ -211,14 +251,17 @@ enum set_state {
 	SET_CHANGING, /* a writer ended in mid-change: build anew from the prefixes */
 };
 
+/* The fast way had no room for all that it was built from: SET_FAST_LOOK is in its places. */
+#define SET_FAST_PARTIAL 0xffffffffU
+
 /* The first cell; the directories follow in the second and third one. */
 struct set_head {
-	__u32 root;  /* cell of the directory in force */
-	__u32 state; /* enum set_state */
-	__u32 cells; /* of the whole map; those of set_fast4 and its tables are the last ones */
+	__u32 root;          /* cell of the directory in force */
+	__u32 state;         /* enum set_state */
+	__u32 cells;         /* of the whole map; those of the fast way are the last ones */
 	__u32 wide_prefixes; /* prefixes longer than 64 bits */
 	__u32 directory[2];  /* where the cells of either directory are ... */
-	__u32 fast;          /* the first cell of the table by 17 bits, 0 for none */
+	__u32 fast;          /* the first cell of the table by 17 bits or the trie, 0 for none */
 	__u32 first_leaf;    /* ... those of leaves ... */
 	__u32 max_leaves;
 	__u32 first_prefix; /* ... and of prefixes */
@@ -227,7 +270,7 @@ struct set_head {
 	__u32 free;        /* the first of those that may be used again */
 	__u32 count;       /* prefixes */
 	__u32 family;      /* AF_INET or AF_INET6 */
-	__u32 fast_unused; /* cells from here on are for set_fast4 and its tables */
+	__u32 fast_unused; /* cells from here on are for the fast way; SET_FAST_PARTIAL */
 };
 
 struct set_cell {
@@ -236,6 +279,8 @@ struct set_cell {
 		__u64 quad[SET_CELL / 8];
 		struct set_node4 node4;
 		struct set_fast4 fast4;
+		struct set_fast6 fast6;
+		struct set_fast6_skip skip;
 		struct set_head head;
 		struct set_directory directory;
 		struct set_prefix prefix[SET_PREFIXES];

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "util.h"
+#include "filter/set_fast6.h"
 #include "filter/set_tree.h"
 
 #define NODE 8      /* children of an index node, ranges of a leaf */
@@ -262,11 +263,11 @@ static uint64_t lay_out(struct set_head *head, uint8_t family, uint32_t prefixes
 	head->first_prefix = (uint32_t)at;
 	head->max_prefixes = slots_for(prefixes);
 	at += (head->max_prefixes + SET_PREFIXES - 1) / SET_PREFIXES;
-	if (family == AF_INET && prefixes >= SET_FAST_MIN) {
+	if (prefixes >= SET_FAST_MIN) {
 		head->fast = (uint32_t)at;
-		at += FAST_TABLE;
-		head->fast_unused = (uint32_t)at;
-		at += fast_cells(prefixes);
+		head->fast_unused = (uint32_t)at + (family == AF_INET ? FAST_TABLE : 1);
+		at += family == AF_INET ? FAST_TABLE + fast_cells(prefixes) :
+					  set_fast6_cells(prefixes);
 	}
 	head->cells = (uint32_t)at;
 	return at;
@@ -624,13 +625,10 @@ static uint32_t fast_word(const struct fast *fast, uint32_t first, uint32_t bits
 	return word;
 }
 
-/* Says anew what the leaves in force say of these addresses. */
-static int write_fast(struct set_cell *cells, uint32_t first, uint32_t last)
+static int write_fast4(struct set_cell *cells, uint32_t first, uint32_t last)
 {
 	_cleanup_free_ struct fast *fast = NULL;
 
-	if (!cells->head.fast)
-		return 0;
 	fast = calloc(1, sizeof(*fast));
 	if (!fast)
 		return -ENOMEM;
@@ -646,10 +644,164 @@ static int write_fast(struct set_cell *cells, uint32_t first, uint32_t last)
 	return 0;
 }
 
-/* So little room that it is time to build anew. */
+/* Prefixes of a window of the trie, in ascending order, as ranges bring them. */
+struct pieces {
+	const struct set_cell *cells;
+	struct set_window window;
+	struct set_piece *piece;
+	uint32_t count, room;
+	bool look_all; /* the window is a /64 with longer prefixes */
+	uint32_t depth;
+	struct {
+		uint32_t number;
+		struct set_addr last;
+	} open[DEPTH];
+};
+
+/* Does one piece come before another? */
+static bool is_sooner(const struct set_piece *a, const struct set_piece *b)
+{
+	return a->high != b->high ? a->high < b->high : a->length < b->length;
+}
+
+static int add_piece(struct pieces *p, const struct set_piece *piece)
+{
+	struct set_piece *grown;
+	uint32_t place = p->count;
+
+	if (p->count == p->room) {
+		p->room = p->room ? p->room * 2 : 64;
+		grown = realloc(p->piece, p->room * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		p->piece = grown;
+	}
+	/* A prefix whose beginning belongs to longer ones comes behind them. */
+	for (; place && is_sooner(piece, &p->piece[place - 1]); place--)
+		p->piece[place] = p->piece[place - 1];
+	p->piece[place] = *piece;
+	p->count++;
+	return 0;
+}
+
+static struct set_piece *last_piece(struct pieces *p, uint64_t high, uint8_t length)
+{
+	struct set_piece *last = p->count ? &p->piece[p->count - 1] : NULL;
+
+	return last && last->high == high && last->length == length ? last : NULL;
+}
+
+/* All of the /64 is left to the ranges, also where it is a prefix itself. */
+static int add_long(struct pieces *p, uint64_t high)
+{
+	struct set_piece *last = last_piece(p, high, 64);
+
+	if (last)
+		last->word = SET_FAST_LOOK;
+	else if (p->window.bits == 64)
+		p->look_all = true;
+	else
+		return add_piece(p, &(struct set_piece){ high, SET_FAST_LOOK, 64 });
+	return 0;
+}
+
+static int add_range(struct pieces *p, const struct set_addr *start, uint32_t label)
+{
+	const uint32_t number = label >> SET_LABEL_SHIFT;
+	const struct set_prefix *prefix = prefix_at(p->cells, number);
+	struct set_net net;
+	uint32_t word;
+
+	if (!number)
+		return 0;
+	if (prefix->length > 64)
+		return add_long(p, start->high);
+	while (p->depth && below(&p->open[p->depth - 1].last, start))
+		p->depth--;
+	if (p->depth && p->open[p->depth - 1].number == number)
+		return 0;
+	word = label & SET_LABEL_LOOK ? number << SET_FAST_SHIFT | SET_FAST_PREFIX : SET_FAST_IN;
+	if (prefix->length <= p->window.bits) {
+		p->window.other = word;
+		return 0;
+	}
+	net = net_of(AF_INET6, prefix);
+	p->open[p->depth].last = last_of(AF_INET6, &net);
+	p->open[p->depth++].number = number;
+	if (net.length == 64 && last_piece(p, net.addr.high, 64)) /* with longer ones */
+		return 0;
+	return add_piece(p, &(struct set_piece){ net.addr.high, word, net.length });
+}
+
+/* All ranges that have an address of the window. */
+static int collect_pieces(struct pieces *p)
+{
+	const struct set_cell *cells = p->cells;
+	const uint64_t open = p->window.bits < 64 ? all_ones >> p->window.bits : 0;
+	const struct set_addr last = { p->window.high | open, all_ones };
+	struct set_addr start = { p->window.high, 0 };
+	uint32_t index = find_index(cells, &start);
+	uint32_t child = node_find(AF_INET6, &cells[index], &start);
+	int err = 0;
+
+	while (!err) {
+		const struct set_addr leaf_last = node_last(AF_INET6, &cells[index], child);
+		const struct set_cell *leaf = &cells[node_value(AF_INET6, &cells[index], child)];
+
+		for (uint32_t i = node_find(AF_INET6, leaf, &start); i < NODE && !err; i++) {
+			const struct set_addr end = node_last(AF_INET6, leaf, i);
+
+			err = add_range(p, &start, node_value(AF_INET6, leaf, i));
+			if (!below(&end, &last))
+				return err;
+			start = after(AF_INET6, &end);
+			if (equal(&end, &leaf_last))
+				break;
+		}
+		if (++child == NODE) {
+			child = 0;
+			index += node_cells(AF_INET6);
+		}
+	}
+	return err;
+}
+
+static int write_fast6(struct set_cell *cells, uint64_t high, uint8_t length)
+{
+	struct pieces pieces = { .cells = cells };
+	uint32_t *at = set_fast6_find(cells, high, length < 64 ? length : 64, &pieces.window), word;
+	_cleanup_free_ struct set_piece *piece = NULL;
+	int err = collect_pieces(&pieces);
+
+	piece = pieces.piece;
+	if (err)
+		return err;
+	if (pieces.look_all)
+		pieces.window.other = SET_FAST_LOOK;
+	err = set_fast6_write(cells, pieces.piece, pieces.count, &pieces.window, &word);
+	if (err && err != -ENOSPC)
+		return err;
+	__atomic_store_n(at, word, __ATOMIC_RELEASE);
+	return err;
+}
+
+/* Says anew what the leaves in force say of these addresses. -ENOSPC as set_fast6_write(). */
+static int write_fast(struct set_cell *cells, const struct set_addr *first,
+		      const struct set_addr *last, uint8_t length)
+{
+	if (!cells->head.fast)
+		return 0;
+	if (family_of(cells) == AF_INET6)
+		return write_fast6(cells, first->high, length);
+	return write_fast4(cells, (uint32_t)first->high, (uint32_t)last->high);
+}
+
+/* So little room that it is time to build anew; where even that did not help, no matter. */
 static bool fast_is_full(const struct set_head *head)
 {
-	return head->fast && head->cells - head->fast_unused < FAST_SPARE / 4;
+	return head->fast && head->fast_unused != SET_FAST_PARTIAL &&
+	       head->cells - head->fast_unused <
+		       (head->family == AF_INET ? FAST_SPARE : SET_FAST6_SPARE) / 4;
 }
 
 /* ---- Building -------------------------------------------------------------------- */
@@ -719,7 +871,8 @@ int set_tree_build(struct set_cell *cells, uint32_t count, uint8_t family,
 {
 	_cleanup_free_ struct leaf *leaf = NULL;
 	struct builder b = { .cells = cells };
-	const struct set_addr end = open_bits(family, 0);
+	const struct set_addr start = { 0, 0 }, end = open_bits(family, 0);
+	int err;
 
 	if (count < set_tree_cells(family, nets_count))
 		return -ENOSPC;
@@ -736,7 +889,10 @@ int set_tree_build(struct set_cell *cells, uint32_t count, uint8_t family,
 		close_prefix(&b);
 	emit(&b, &end);
 	cells->head.root = write_directory(cells, &b.leaves);
-	return write_fast(cells, 0, UINT32_MAX);
+	err = write_fast(cells, &start, &end, 0);
+	if (err == -ENOSPC)
+		cells->head.fast_unused = SET_FAST_PARTIAL;
+	return err == -ENOSPC ? 0 : err;
 }
 
 /* ---- Looking --------------------------------------------------------------------- */
@@ -791,6 +947,7 @@ struct range {
 struct change {
 	struct set_cell *cells;
 	struct set_addr first, last;
+	uint8_t length; /* of the prefix that it is */
 	uint32_t from, to;
 	struct range *range;
 	uint32_t ranges;
@@ -987,7 +1144,9 @@ static int apply_change(struct change *c)
 		return err;
 	__atomic_store_n(&c->cells->head.root, write_directory(c->cells, &leaves),
 			 __ATOMIC_SEQ_CST);
-	err = write_fast(c->cells, (uint32_t)c->first.high, (uint32_t)c->last.high);
+	err = write_fast(c->cells, &c->first, &c->last, c->length);
+	if (err == -ENOSPC && c->cells->head.fast_unused == SET_FAST_PARTIAL)
+		err = 0;
 	if (!err)
 		end_change(&c->cells->head);
 	return err;
@@ -1000,6 +1159,7 @@ static int change_owner(struct set_cell *cells, const struct set_net *net, uint3
 		.cells = cells,
 		.first = net->addr,
 		.last = last_of(family_of(cells), net),
+		.length = net->length,
 		.from = from,
 		.to = to,
 	};

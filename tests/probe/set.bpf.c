@@ -23,6 +23,7 @@ volatile __u32 nothing;
 volatile __u64 seed;
 volatile __u64 hits;
 volatile __u32 family;
+volatile __u32 among;
 volatile __s64 timeout;
 volatile __u32 change;
 
@@ -72,18 +73,25 @@ int probe_blocked(struct xdp_md *ctx __attribute__((unused)))
 	return XDP_PASS;
 }
 
+static __always_inline __u64 mix(__u64 word)
+{
+	word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	word = (word ^ (word >> 27)) * 0x94d049bb133111ebULL;
+	return word ^ (word >> 31);
+}
+
 /*
  * Random addresses of a family, made here: a list of them would take the caches from the set.
- * IPv6 ones are of 2000::/3. A run waits for the answer of the one before.
+ * IPv6 ones are of 2000::/3. They are any, or those of the first `among` entries, which whoever
+ * filled the set has drawn in the same way. A run waits for the answer of the one before.
  */
 static __always_inline void draw_query(struct set_query *query)
 {
-	__u64 word = seed += 0x9e3779b97f4a7c15ULL;
+	__u64 word = mix(seed += 0x9e3779b97f4a7c15ULL);
 
+	if (among)
+		word = mix(((word >> 32) * among >> 32) * 0x9e3779b97f4a7c15ULL);
 	__builtin_memset(query, 0, sizeof(*query));
-	word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	word = (word ^ (word >> 27)) * 0x94d049bb133111ebULL;
-	word ^= word >> 31;
 	query->family = family;
 	query->ported = 1;
 	query->addr[0] = word;

@@ -97,7 +97,7 @@ static struct set_addr random_addr(uint8_t family)
 			addr.high = unit_below(2) ? 0xffffffff : 0;
 		return addr;
 	}
-	addr.high = base + unit_below(16);
+	addr.high = base ^ (uint64_t)unit_below(16) << 12 * unit_below(4);
 	addr.low = unit_below(2) ? unit_below(16) : (uint64_t)unit_below(16) << 60;
 	if (!unit_below(50))
 		addr = (struct set_addr){ ~0ULL, ~0ULL };
@@ -111,8 +111,8 @@ static struct set_net random_net(uint8_t family)
 	net.length = (uint8_t)unit_below(bits_of(family) + 1);
 	if (unit_below(4))
 		net.length = (uint8_t)(bits_of(family) - unit_below(14));
-	else if (unit_below(2) && family == AF_INET6)
-		net.length = (uint8_t)(56 + unit_below(16));
+	if (unit_below(4) && family == AF_INET6)
+		net.length = (uint8_t)(unit_below(3) ? 65 - unit_below(50) : 60 + unit_below(9));
 	if (!unit_below(4))
 		net.end = NOW - 20 + unit_below(40);
 	if (!unit_below(5))
@@ -208,7 +208,7 @@ static uint32_t search6(const struct set_cell *cells, const struct set_addr *add
 }
 
 /* SET_FAST_LOOK where there is no fast way. */
-static uint32_t search_fast(const struct set_cell *cells, uint32_t addr)
+static uint32_t search_fast4(const struct set_cell *cells, uint32_t addr)
 {
 	const uint32_t *words = cells[cells->head.fast].word;
 	unsigned int shift = 32 - SET_FAST_BITS;
@@ -230,22 +230,71 @@ static uint32_t search_fast(const struct set_cell *cells, uint32_t addr)
 	return leaf->states >> 2 * place & 3;
 }
 
-static unsigned long fast_answers;
+/* The word of the first entry of a leaf that has the 48 bits. */
+static uint32_t search_leaf6(const struct set_cell *leaf, unsigned int cells, uint64_t bits)
+{
+	unsigned int state = leaf->fast6.other, place = 0;
+
+	for (unsigned int i = 0; i < cells * SET_FAST6_ENTRIES && !place; i++) {
+		const struct set_fast6 *part = &leaf[i / SET_FAST6_ENTRIES].fast6;
+		const unsigned int k = i % SET_FAST6_ENTRIES, open = part->entry[k] & 63;
+
+		if (((uint64_t)part->high[k] << 16 | part->low[k]) >> open != bits >> open)
+			continue;
+		state = part->entry[k] >> SET_FAST6_STATE_SHIFT;
+		place = i + 1;
+	}
+	return state == SET_FAST6_WORD ? leaf[cells].word[place] : state;
+}
+
+static unsigned long fast_answers, skips, large_leaves, fast_prefixes;
+
+static uint32_t search_fast6(const struct set_cell *cells, uint64_t bits)
+{
+	const struct set_cell *trie = &cells[cells->head.fast], *cell;
+	uint32_t word = __atomic_load_n(trie->word, __ATOMIC_ACQUIRE);
+
+	if (!cells->head.fast)
+		return SET_FAST_LOOK;
+	for (int step = 0; step < SET_FAST6_STEPS; step++) {
+		const unsigned int count = word >> 3 & 63;
+
+		cell = &trie[word >> 9];
+		if ((word & 7) == SET_FAST_TABLE) {
+			word = __atomic_load_n(&cell->word[bits >> (64 - count)], __ATOMIC_ACQUIRE);
+		} else if ((word & 7) == SET_FAST_SKIP) {
+			word = bits >> (64 - count) == cell->skip.bits >> (64 - count) ?
+				       __atomic_load_n(&cell->skip.same, __ATOMIC_ACQUIRE) :
+				       cell->skip.other;
+			skips++;
+		} else {
+			break;
+		}
+		bits <<= count;
+	}
+	if ((word & 7) != SET_FAST_LEAF)
+		return word;
+	large_leaves += (word >> 3 & 63) > 1;
+	return search_leaf6(&trie[word >> 9], word >> 3 & 63, bits >> 16);
+}
 
 static bool search(const struct set_cell *cells, const struct set_addr *addr, uint32_t now)
 {
 	const uint32_t fast = cells->head.family == AF_INET ?
-				      search_fast(cells, (uint32_t)addr->high) :
-				      SET_FAST_LOOK;
-	const uint32_t label = cells->head.family == AF_INET ?
-				       search4(cells, (uint32_t)addr->high) :
-				       search6(cells, addr);
-	uint32_t number = label >> SET_LABEL_SHIFT;
+				      search_fast4(cells, (uint32_t)addr->high) :
+				      search_fast6(cells, addr->high);
+	uint32_t label = cells->head.family == AF_INET ? search4(cells, (uint32_t)addr->high) :
+							 search6(cells, addr);
+	uint32_t number;
 
-	if (fast != SET_FAST_LOOK) {
-		fast_answers++;
-		return fast == SET_FAST_IN;
+	fast_answers += (fast & 7) != SET_FAST_LOOK;
+	if ((fast & 7) < SET_FAST_LOOK)
+		return (fast & 7) == SET_FAST_IN;
+	if ((fast & 7) == SET_FAST_PREFIX) {
+		fast_prefixes++;
+		label = fast >> 3 << SET_LABEL_SHIFT | SET_LABEL_LOOK;
 	}
+	number = label >> SET_LABEL_SHIFT;
 	if (!(label & SET_LABEL_LOOK))
 		return number;
 	while (number) {
@@ -384,7 +433,7 @@ static void test_changes(void **state)
 
 		fill_model(&model, family, counts[n / 2]);
 		tree = build(family, model.net, model.count);
-		assert_int_equal(tree.cells->head.fast != 0, family == AF_INET && n / 2);
+		assert_int_equal(tree.cells->head.fast != 0, n / 2);
 		for (int i = 0; i < 2000; i++) {
 			change_one(&tree);
 			check(&tree, &model, 10);
@@ -393,6 +442,7 @@ static void test_changes(void **state)
 		free(tree.cells);
 	}
 	assert_true(fast_answers > 1000);
+	assert_true(fast_prefixes > 300 && skips > 1000 && large_leaves > 100);
 }
 
 static void test_room(void **state)
