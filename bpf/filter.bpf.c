@@ -6,6 +6,7 @@
  */
 #include "filter_parse.h"
 #include "filter_link.h"
+#include "filter_nat.h"
 #include "filter_options.h"
 #include "filter_route.h"
 #include "filter_sets.h"
@@ -129,6 +130,27 @@ int pass_tc(struct __sk_buff *ctx __attribute__((unused)))
 /* ---- Judging --------------------------------------------------------------------- */
 
 /*
+ * Which chain the walk begins in: the number of a hook, or nat_chain; NO_HOOK. The walk through the
+ * table nat is traced together with the one behind it.
+ */
+static __always_inline int find_start(struct filter_walk *walk, const struct frame *frame)
+{
+	if (!frame->is_xdp && walk->outgoing)
+		return route_out(walk, frame);
+	if (nat_is(walk, FILTER_NAT_ASK)) {
+		walk->nat = FILTER_NAT_ASKED;
+		walk->translation = FILTER_NO_TRANSLATION;
+		walk->in = ingress_device(frame);
+		return (int)nat_chain;
+	}
+	if (nat_is(walk, FILTER_NAT_REDIRECTED)) {
+		walk->in = ingress_device(frame);
+		return FILTER_HOOK_INPUT;
+	}
+	return route_in(walk, frame);
+}
+
+/*
  * Begin: what is the packet, which chain is it for? Returns STEP_ON, or a verdict where no rule is
  * asked.
  */
@@ -139,7 +161,8 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 
 	walk->depth = 0;
 	walk->logged = 0;
-	walk->met = 0;
+	if (!nat_is(walk, FILTER_NAT_DONE) && !nat_is(walk, FILTER_NAT_REDIRECTED))
+		walk->met = 0;
 	walk->reject = 0;
 	walk->asked = 0;
 	walk->asks = 0;
@@ -149,7 +172,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);
 	if (parsed == PARSED_BROKEN)
 		return FILTER_ACCEPT;
-	hook = !frame->is_xdp && walk->outgoing ? route_out(walk, frame) : route_in(walk, frame);
+	hook = find_start(walk, frame);
 	if (hook < 0)
 		return FILTER_ACCEPT;
 	if (parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp))
@@ -176,6 +199,11 @@ static __always_inline int judge(struct frame *frame)
 		verdict = begin(walk, frame);
 	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
 		verdict = step(walk, frame, i % HEAVY_TURN == HEAVY_TURN - 1);
+	if (nat_is(walk, FILTER_NAT_ASKED) && verdict == FILTER_ACCEPT) {
+		translate(walk);
+		walk->generation = 0; /* from its beginning, with the new destination */
+		verdict = STEP_ON;
+	}
 	if (uses_sets() && (verdict == STEP_ASK || verdict == STEP_CHANGE) &&
 	    walk->rounds + 2 <= ROUNDS)
 		call_sets(walk, frame, verdict);

@@ -127,6 +127,7 @@ enum filter_op_kind {
 	FILTER_OP_LOG,                           /* go on, and tell of the packet */
 	FILTER_OP_SET_MARK,                      /* mark = (mark & ~b) ^ a; go on */
 	FILTER_OP_REJECT,                        /* a: FILTER_REJECT_RESET, or type << 8 | code */
+	FILTER_OP_DNAT,                          /* table nat. a: struct filter_translation */
 	FILTER_OP_MATCHES,                       /* from here on: matches */
 	FILTER_OP_TCP_FLAGS = FILTER_OP_MATCHES, /* (flags & a) == b */
 	FILTER_OP_ICMP,                          /* type a, code from b to c */
@@ -281,6 +282,29 @@ enum filter_stage {
 #define FILTER_JUDGE_STAGE(family, turn) (FILTER_STAGE_JUDGES + (turn)*FILTER_FAMILIES + (family))
 
 /*
+ * What a rule of the table nat makes of a packet's destination. The first packet of a connection
+ * meets the rules of nat's PREROUTING before those of the filter, as in the kernel, which does the
+ * translating: to them it then has the new destination.
+ */
+struct filter_translation {
+	__be32 keep[4];    /* bits that the destination keeps; the others are those of: */
+	__be32 address[4]; /* IPv4: the first word, the others 0 */
+	__u16 port;        /* host byte order; 0: as it is */
+	__u16 redirects;   /* the address is the device's, struct filter_device */
+};
+
+#define FILTER_NO_TRANSLATION 0 /* the first one is no rule's */
+
+/* What the table nat has to do with a packet. */
+enum filter_nat {
+	FILTER_NAT_NONE,
+	FILTER_NAT_ASK, /* it begins a connection */
+	FILTER_NAT_ASKED,
+	FILTER_NAT_DONE,
+	FILTER_NAT_REDIRECTED, /* it is for this machine, whatever its destination */
+};
+
+/*
  * The state of a packet's connection, as the kernel's conntrack has it: a kind, and bits. The two
  * that belong to no connection have no bits.
  */
@@ -319,6 +343,7 @@ struct filter_port {
 struct filter_device {
 	__u32 in_row;
 	__u32 out_row;
+	__be32 address[4]; /* where REDIRECT sends packets; zeros if it is not known */
 };
 
 #define FILTER_NO_OPERATION 0xffffffff
@@ -408,8 +433,9 @@ struct filter_walk {
 	__u32 rounds;     /* programs that have worked on it */
 	__u32 logged;     /* rules that want it told, of which `logs` holds the first */
 	__u32 logs[FILTER_EVENT_RULES];
-	__u32 met;    /* entries of `trace` */
-	__u32 reject; /* how the rule that has decided wants it answered; 0: not at all */
+	__u32 met;         /* entries of `trace` */
+	__u32 reject;      /* how the rule that has decided wants it answered; 0: not at all */
+	__u32 translation; /* of the rule of the table nat that has decided */
 
 	/* What is known of the packet. Host byte order, but for addresses. */
 	__be32 source[4];
@@ -440,6 +466,7 @@ struct filter_walk {
 	__u8 has_mss;
 	__u16 mss;
 	__u8 bad_ports;
+	__u8 nat;          /* enum filter_nat */
 	__u32 group_ports; /* what hashlimit takes for ports: source << 16 | destination */
 	__u32 u32_at;      /* while u32 is at work: an offset from the IP header on, */
 	__u32 u32_value;   /* and what was made of the word there */

@@ -16,6 +16,7 @@ const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: sou
 const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */
 const volatile bool is_tracked = false;    /* track.bpf.c is before it, and has parsed the packet */
 const volatile __u32 own_stage = 0;        /* of these programs */
+const volatile __u32 nat_chain = 0;        /* number of nat's PREROUTING; 0: it has no rules */
 
 /* A copy for `bpfw filter why`: tells what it meets of a packet that no device has brought. */
 const volatile bool tracing = false;
@@ -96,6 +97,7 @@ DEFINE_ARRAY(destination_ports, __u32);
 DEFINE_ARRAY(protocols, __u32);
 DEFINE_ARRAY(states, __u32);
 DEFINE_ARRAY(questions, struct filter_question); /* of operations FILTER_OP_SET */
+DEFINE_ARRAY(translations, struct filter_translation);
 
 /* Of rules that keep something from packet to packet. Locks cannot be mapped. */
 struct {

@@ -172,15 +172,20 @@ static __always_inline int forward(struct filter_walk *walk, __u32 out)
 	return FILTER_HOOK_FORWARD;
 }
 
+static __always_inline __u32 ingress_device(const struct frame *frame)
+{
+	if (tracing)
+		return assumed_in;
+	return frame->is_xdp ? frame->xdp->ingress_ifindex : frame->skb->ifindex;
+}
+
 /* A packet that came in: for this machine, or to be forwarded? */
 static __always_inline int route_in(struct filter_walk *walk, const struct frame *frame)
 {
 	union route_question question = {};
 	__u32 out = 0;
 
-	walk->in = frame->is_xdp ? frame->xdp->ingress_ifindex : frame->skb->ifindex;
-	if (tracing)
-		walk->in = assumed_in;
+	walk->in = ingress_device(frame);
 	if (tracing && assumed_out)
 		return forward(walk, assumed_out);
 	fill_question(&question.asked, walk);

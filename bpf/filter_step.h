@@ -127,6 +127,9 @@ static __always_inline int take_target(struct filter_walk *walk, const struct fr
 	case FILTER_OP_REJECT:
 		walk->reject = op->a;
 		return FILTER_DROP;
+	case FILTER_OP_DNAT:
+		walk->translation = op->a;
+		return FILTER_ACCEPT;
 	default:
 		return FILTER_DROP;
 	}

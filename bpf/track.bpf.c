@@ -99,6 +99,13 @@ static __always_inline void fill_ends(struct ends *ends, const struct filter_wal
 	}
 }
 
+/* The first packet of a connection: conntrack asks the table nat where to. */
+static __always_inline void begin_connection(struct filter_walk *walk)
+{
+	walk->state = FILTER_STATE_NEW;
+	walk->nat = FILTER_NAT_ASK;
+}
+
 static __always_inline void track_tcp(struct filter_walk *walk, struct frame *frame)
 {
 	enum tcp_verdict verdict;
@@ -113,7 +120,7 @@ static __always_inline void track_tcp(struct filter_walk *walk, struct frame *fr
 	ct = find_connection(frame, &ends, IPPROTO_TCP, &reply);
 	if (!ct) {
 		if (can_begin(&segment, frame))
-			walk->state = FILTER_STATE_NEW;
+			begin_connection(walk);
 		return;
 	}
 	verdict = judge_segment(ct, reply, &segment);
@@ -121,7 +128,7 @@ static __always_inline void track_tcp(struct filter_walk *walk, struct frame *fr
 		walk->state = state_of_entry(ct->status, reply);
 		translate_destination(walk, ct, reply);
 	} else if (verdict == TCP_REOPENS) {
-		walk->state = FILTER_STATE_NEW;
+		begin_connection(walk);
 	}
 	bpf_ct_release(ct);
 }
@@ -150,7 +157,7 @@ static __always_inline void track_udp(struct filter_walk *walk, struct frame *fr
 	fill_ends(&ends, walk);
 	ct = find_connection(frame, &ends, IPPROTO_UDP, &reply);
 	if (!ct) {
-		walk->state = FILTER_STATE_NEW;
+		begin_connection(walk);
 		return;
 	}
 	walk->state = state_of_entry(ct->status, reply);
@@ -222,7 +229,7 @@ static __always_inline void track_icmp(struct filter_walk *walk, struct frame *f
 	tuple.ends.source_port = *(const __be16 *)(header + 4);
 	tuple.ends.destination_port = type_and_code(header[0], header[1]);
 	if (!track_known(walk, frame, &tuple) && is_question(walk->icmp_type))
-		walk->state = FILTER_STATE_NEW;
+		begin_connection(walk);
 }
 
 /*
@@ -244,7 +251,7 @@ static __always_inline void track_generic(struct filter_walk *walk, struct frame
 	}
 	fill_ends(&tuple.ends, walk);
 	if (!track_known(walk, frame, &tuple))
-		walk->state = FILTER_STATE_NEW;
+		begin_connection(walk);
 }
 
 static __always_inline void track_whole(struct filter_walk *walk, struct frame *frame)
@@ -367,6 +374,7 @@ static __always_inline int track(struct frame *frame)
 		return frame_drop(frame);
 	frame_load(frame);
 	walk->state = FILTER_STATE_INVALID;
+	walk->nat = FILTER_NAT_NONE;
 	walk->parsed = parse_packet(walk, frame);
 	if (walk->parsed == PARSED && !frame->is_xdp && walk->outgoing)
 		track_out(walk, frame);

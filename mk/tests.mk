@@ -80,7 +80,7 @@ build/asan/tests/filter/print: build/asan/obj/tests/filter/print.o build/asan/li
 
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 FUZZ_RULESET := $(addprefix src/filter/,names.c option.c value.c lexer.c reader.c rule.c parser.c \
-	check.c printer.c ruleset.c)
+	check.c nat.c state.c printer.c ruleset.c)
 FUZZ_SET := $(addprefix src/filter/,set_parse.c set_tree.c set_fast6.c names.c)
 FUZZERS := $(if $(filter tests fuzz,$(GOALS)),$(if $(shell echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | $(CLANG) \
 	$(FUZZ_FLAGS) -o /dev/null -x c - 2>&1),,build/tests/fuzz/ruleset build/tests/fuzz/set))

@@ -11,10 +11,6 @@
 
 #define DUMP_TRIES 5
 
-/* Types of IPv6 addresses that the address alone decides, and those that are in the local table. */
-#define TYPES6 \
-	(XT_ADDRTYPE_UNSPEC | XT_ADDRTYPE_UNICAST | XT_ADDRTYPE_MULTICAST | XT_ADDRTYPE_LOCAL)
-
 static struct value family_maximum(uint8_t family)
 {
 	return family == AF_INET6 ? (struct value){ UINT64_MAX, UINT64_MAX } :
@@ -202,13 +198,6 @@ static int add_types6(struct intervals *set, const struct address_types *types, 
 		err = set_range(&local, types->types[i].range, types->types[i].type == RTN_LOCAL,
 				maximum);
 	return err ? err : intervals_intersect(set, &local);
-}
-
-bool addrtype_is_supported(const struct match_addrtype *match, uint8_t family)
-{
-	if (match->limit_in || match->limit_out)
-		return false;
-	return family == AF_INET || !((match->source | match->destination) & ~TYPES6);
 }
 
 int addrtype_narrow(struct intervals *set, const struct address_types *types, uint16_t mask,

@@ -81,12 +81,12 @@ static uint32_t order_chains(const struct ruleset *ruleset, uint32_t *order, uin
 }
 
 /* Hooks come from the chains before, the depth from those behind. */
-static void follow_chains(struct ruleset *ruleset, const uint32_t *order)
+static void follow_chains(struct ruleset *ruleset, uint32_t builtin, const uint32_t *order)
 {
 	struct chain *chains = ruleset->chains;
 	uint32_t i, j;
 
-	for (i = 0; i < CHAIN_BUILTIN; i++)
+	for (i = 0; i < builtin; i++)
 		chains[i].hooks = (uint8_t)HOOK(i);
 	for (i = 0; i < ruleset->chain_count; i++) {
 		const struct chain *chain = &chains[order[i]];
@@ -122,7 +122,7 @@ static int check_graph(struct parser *parser)
 	if (!order || !waiting)
 		return parser_fail(parser, 0, no_token, -ENOMEM, "%s", reason_memory);
 	if (order_chains(ruleset, order, waiting) == ruleset->chain_count) {
-		follow_chains(ruleset, order);
+		follow_chains(ruleset, parser->builtin, order);
 		return 0;
 	}
 	rule = find_loop(ruleset, waiting, order);
@@ -211,12 +211,27 @@ static int check_rule(struct parser *parser, const struct rule *rule)
 	return 0;
 }
 
+/* The built-in chains of nat are in an order in which what is said of the filter's holds for them. */
+static int check_nat_rule(struct parser *parser, struct rule *rule)
+{
+	char reason[PARSER_MESSAGE] = "";
+	int error;
+
+	parser->reason = reason;
+	error = rule->target.kind == TARGET_UNKNOWN ? 0 : check_rule(parser, rule);
+	if (error)
+		error = parser_doubt(parser, rule);
+	parser->reason = NULL;
+	return error;
+}
+
 int parser_check(struct parser *parser)
 {
 	uint32_t i;
 	int error = check_graph(parser);
 
 	for (i = 0; i < parser->ruleset->rule_count && !error; i++)
-		error = check_rule(parser, &parser->ruleset->rules[i]);
+		error = parser->nat ? check_nat_rule(parser, &parser->ruleset->rules[i]) :
+				      check_rule(parser, &parser->ruleset->rules[i]);
 	return error;
 }

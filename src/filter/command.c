@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <errno.h>
 #include <getopt.h>
+#include <ifaddrs.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +19,13 @@
 #include "filter/ruleset.h"
 #include "filter/set_use.h"
 #include "filter/stage.h"
+#include "filter/track.h"
 #include "filter/why.h"
 #include "log.h"
 #include "util.h"
 
 #define EXIT_USAGE 2
+#define MESSAGE_MAX 1024
 
 struct arguments {
 	const char *file;
@@ -221,32 +225,119 @@ static int list_interfaces(struct filter_interface **list, size_t *count)
 	return err;
 }
 
-static int compile_and_load(const struct ruleset *ruleset, const struct arguments *arguments,
-			    const struct ruleset_report *report)
+/* The first address of an interface is the one that REDIRECT sends packets to. */
+static void note_address(struct filter_interface *interface, const struct sockaddr *address)
+{
+	const union ruleset_address none = { .words = { 0 } };
+
+	if (memcmp(&interface->address, &none, sizeof(none)) != 0)
+		return;
+	if (address->sa_family == AF_INET6)
+		memcpy(&interface->address,
+		       &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
+	else
+		memcpy(&interface->address,
+		       &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+}
+
+static int find_addresses(struct filter_interface *list, size_t count, uint8_t family)
+{
+	struct ifaddrs *all;
+
+	if (getifaddrs(&all))
+		return -errno;
+	for (const struct ifaddrs *entry = all; entry; entry = entry->ifa_next) {
+		if (!entry->ifa_addr || entry->ifa_addr->sa_family != family)
+			continue;
+		for (size_t i = 0; i < count; i++)
+			if (!strcmp(list[i].name, entry->ifa_name))
+				note_address(&list[i], entry->ifa_addr);
+	}
+	freeifaddrs(all);
+	return 0;
+}
+
+static bool redirects(const struct ruleset *ruleset)
+{
+	for (uint32_t i = ruleset_filter_rules(ruleset); i < ruleset->rule_count; i++)
+		if (ruleset->rules[i].target.kind == TARGET_REDIRECT)
+			return true;
+	return false;
+}
+
+static void keep_message(void *context, bool warning, const char *message)
+{
+	if (!warning)
+		snprintf(context, MESSAGE_MAX, "%s", message);
+}
+
+/* What is beyond the filter's bounds in the table nat is no reason to refuse the rules of its own. */
+static int compile(struct image *image, struct ruleset *ruleset,
+		   const struct ruleset_report *report)
 {
 	_cleanup_free_ struct filter_interface *interfaces = NULL;
+	char message[MESSAGE_MAX] = "";
+	const struct ruleset_report quiet = { keep_message, message, report->file };
+	size_t count;
+	int err = list_interfaces(&interfaces, &count);
+
+	if (!err && redirects(ruleset))
+		err = find_addresses(interfaces, count, ruleset->family);
+	if (err || !ruleset->nat_chain)
+		return err ? err : image_compile(image, ruleset, interfaces, count, report);
+	err = image_compile(image, ruleset, interfaces, count, &quiet);
+	if (!err || err == -ENOMEM)
+		return err;
+	ruleset_forget_nat(ruleset);
+	err = image_compile(image, ruleset, interfaces, count, report);
+	if (!err)
+		log_warn("%s; so all first packets that the table nat translates are judged by the "
+			 "address they came to",
+			 message);
+	return err;
+}
+
+/* Kernels that cannot tell connections judge by the addresses on the wire, as without a table nat. */
+static void probe_tracking(struct image *image)
+{
+	if (!image->is_tracked || image->states || !track_probe(image->family))
+		return;
+	log_warn("so the rules see the addresses before the table nat has changed them");
+	image->is_tracked = false;
+}
+
+/* With the table nat, for the loads that begin with what is in force. */
+static int print_all(const struct ruleset *ruleset, char **text, size_t *size)
+{
+	FILE *stream = open_memstream(text, size);
+
+	if (!stream)
+		return -ENOMEM;
+	ruleset_print(ruleset, true, stream);
+	if (ruleset->translates) {
+		fwrite(ruleset->nat_text, 1, ruleset->nat_size, stream);
+		putc('\n', stream);
+	}
+	return fclose(stream) ? -ENOMEM : 0;
+}
+
+static int compile_and_load(struct ruleset *ruleset, const struct arguments *arguments,
+			    const struct ruleset_report *report)
+{
 	_cleanup_free_ char *text = NULL;
 	struct image image;
-	size_t size = 0, interface_count;
-	FILE *stream;
-	int err = list_interfaces(&interfaces, &interface_count);
+	size_t size = 0;
+	int err = compile(&image, ruleset, report);
 
 	if (err)
 		return err;
-	err = image_compile(&image, ruleset, interfaces, interface_count, report);
-	if (!err && arguments->pass)
+	if (arguments->pass)
 		dump_pass(arguments->pass, ruleset, &image, stdout);
-	if (err || arguments->check) {
-		image_free(&image);
-		return err;
+	if (!arguments->check) {
+		probe_tracking(&image);
+		err = print_all(ruleset, &text, &size);
+		err = err ? err : stage_load(&image, text, size, &arguments->stage);
 	}
-	stream = open_memstream(&text, &size);
-	if (!stream) {
-		image_free(&image);
-		return -ENOMEM;
-	}
-	ruleset_print(ruleset, true, stream);
-	err = fclose(stream) ? -ENOMEM : stage_load(&image, text, size, &arguments->stage);
 	image_free(&image);
 	return err;
 }
@@ -300,6 +391,8 @@ static int load(const struct arguments *arguments)
 		return EXIT_FAILURE;
 	family = arguments->family ? arguments->family : family_of(text, size);
 	err = ruleset_parse(&ruleset, text, size, family, &report);
+	if (!err)
+		ruleset_warn_of_nat(&ruleset, &report);
 	err = err ? err : put_in_force(&ruleset, arguments, &report);
 	if (err == -ENOMEM)
 		log_error("%s: not enough memory", arguments->file);
@@ -425,14 +518,22 @@ static int zero(const struct arguments *arguments)
 	return for_families(&round, zero_family);
 }
 
+/* Of the filter table; what the kernel's nat does it goes on doing. */
 static void remove_rules(struct ruleset *ruleset)
 {
-	ruleset->rule_count = 0;
-	for (uint32_t i = 0; i < ruleset->chain_count; i++) {
+	const uint32_t chains = ruleset_filter_chains(ruleset),
+		       rules = ruleset_filter_rules(ruleset);
+
+	ruleset->rule_count -= rules;
+	memmove(ruleset->rules, ruleset->rules + rules,
+		ruleset->rule_count * sizeof(*ruleset->rules));
+	for (uint32_t i = 0; i < chains; i++) {
 		ruleset->chains[i].first = 0;
 		ruleset->chains[i].count = 0;
 		ruleset->chains[i].depth = 0;
 	}
+	for (uint32_t i = chains; i < ruleset->chain_count; i++)
+		ruleset->chains[i].first -= rules;
 }
 
 /* A load of what was read, without its rules; if others load meanwhile, of what they have loaded. */

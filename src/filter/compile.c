@@ -425,15 +425,16 @@ static int device_row(struct compiler *compiler, const char *name, bool out, uin
 	return rows_intern(rows, row);
 }
 
-static int add_device(struct compiler *compiler, uint32_t ifindex, const char *name)
+static int add_device(struct compiler *compiler, const struct filter_interface *interface)
 {
 	struct image *image = compiler->image;
 	struct device_rows *device = &image->devices[image->device_count++];
 	int err;
 
-	device->ifindex = ifindex;
-	err = device_row(compiler, name, false, &device->rows.in_row);
-	return err ? err : device_row(compiler, name, true, &device->rows.out_row);
+	device->ifindex = interface->ifindex;
+	memcpy(device->rows.address, &interface->address, sizeof(device->rows.address));
+	err = device_row(compiler, interface->name, false, &device->rows.in_row);
+	return err ? err : device_row(compiler, interface->name, true, &device->rows.out_row);
 }
 
 static bool asks_for_device(const struct ruleset *ruleset, bool out)
@@ -451,6 +452,7 @@ static bool asks_for_device(const struct ruleset *ruleset, bool out)
 static int compile_devices(struct compiler *compiler, const struct filter_interface *interfaces,
 			   size_t count)
 {
+	static const struct filter_interface others = { .name = "" };
 	struct image *image = compiler->image;
 	int err;
 
@@ -461,9 +463,9 @@ static int compile_devices(struct compiler *compiler, const struct filter_interf
 		image->used_fields |= 1u << FILTER_IN;
 	if (asks_for_device(compiler->ruleset, true))
 		image->used_fields |= 1u << FILTER_OUT;
-	err = add_device(compiler, 0, "");
+	err = add_device(compiler, &others);
 	for (size_t i = 0; i < count && !err; i++)
-		err = add_device(compiler, interfaces[i].ifindex, interfaces[i].name);
+		err = add_device(compiler, &interfaces[i]);
 	return err;
 }
 
@@ -489,6 +491,7 @@ static int compile_states(struct compiler *compiler)
 		asked |= state_bits_asked(&compiler->ruleset->rules[i]);
 	if (!asked)
 		return 0;
+	image->is_tracked = true;
 	image->used_fields |= 1u << FILTER_STATE;
 	image->states = calloc(FILTER_STATES, sizeof(*image->states));
 	if (!image->states)
@@ -530,21 +533,29 @@ static void compile_chains(struct image *image, const struct ruleset *ruleset)
 		into->start = chain->first;
 		into->end = chain->first + chain->count;
 		into->policy = chain->policy == POLICY_DROP ? FILTER_DROP : FILTER_ACCEPT;
-		into->counter = image->rule_count + i;
+		into->counter = image->rule_count + i; /* beyond the last: not counted */
 	}
+}
+
+static int check_depth_of(const struct compiler *compiler, const struct chain *chain)
+{
+	if (chain->depth <= FILTER_DEPTH)
+		return 0;
+	return rule_refuse(compiler->report, &compiler->ruleset->rules[chain->first], 1, -E2BIG,
+			   "chain '%s': chains are called more than %d deep", chain->name,
+			   FILTER_DEPTH);
 }
 
 static int check_depth(const struct compiler *compiler)
 {
 	const struct ruleset *ruleset = compiler->ruleset;
+	int err = 0;
 
-	for (uint32_t i = 0; i < CHAIN_BUILTIN; i++)
-		if (ruleset->chains[i].depth > FILTER_DEPTH)
-			return rule_refuse(compiler->report,
-					   &ruleset->rules[ruleset->chains[i].first], 1, -E2BIG,
-					   "chain '%s': chains are called more than %d deep",
-					   ruleset->chains[i].name, FILTER_DEPTH);
-	return 0;
+	for (uint32_t i = 0; i < CHAIN_BUILTIN && !err; i++)
+		err = check_depth_of(compiler, &ruleset->chains[i]);
+	if (!err && ruleset->nat_chain)
+		err = check_depth_of(compiler, &ruleset->chains[ruleset->nat_chain]);
+	return err;
 }
 
 /* ---- Counters ----------------------------------------------------------------------------- */
@@ -566,6 +577,8 @@ static void take_counters(struct image *image, const struct ruleset *ruleset)
 static int prepare(struct image *image, const struct ruleset *ruleset)
 {
 	image->family = ruleset->family;
+	image->nat_chain = ruleset->nat_chain;
+	image->is_tracked = ruleset->translates;
 	image->rule_count = ruleset->rule_count;
 	image->chain_count = ruleset->chain_count;
 	image->counter_count = ruleset->rule_count + CHAIN_BUILTIN;
@@ -659,6 +672,7 @@ void image_free(struct image *image)
 	free(image->protocols);
 	free(image->states);
 	free(image->questions);
+	free(image->translations);
 	free(image->devices);
 	memset(image, 0, sizeof(*image));
 }

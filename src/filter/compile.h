@@ -15,6 +15,7 @@
 struct filter_interface {
 	char name[RULESET_INTERFACE_NAME];
 	uint32_t ifindex;
+	union ruleset_address address; /* where REDIRECT sends packets; zeros: not known */
 };
 
 struct device_rows {
@@ -46,6 +47,10 @@ struct image {
 	uint32_t *states;                                       /* FILTER_STATES, or NULL */
 	struct filter_question *questions;                      /* about sets */
 	uint32_t question_count, question_room;
+	struct filter_translation *translations; /* of the table nat; the first is no rule's */
+	uint32_t translation_count;
+	uint32_t nat_chain; /* the number of its PREROUTING; 0: it has no rules */
+	bool is_tracked;    /* the programs have to know what connections packets belong to */
 	struct device_rows *devices;
 	uint32_t device_count;
 };

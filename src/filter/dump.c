@@ -76,7 +76,10 @@ static void put_target(const struct ruleset *ruleset, const struct target *targe
 		fprintf(to, "%s %s", target->kind == TARGET_JUMP ? "jump" : "goto",
 			ruleset->chains[target->chain].name);
 	else
-		fputs(target->kind == TARGET_NONE ? "count" : target_name(target->kind), to);
+		fputs(target->kind == TARGET_NONE    ? "count" :
+		      target->kind == TARGET_UNKNOWN ? "unknown" :
+						       target_name(target->kind),
+		      to);
 }
 
 static void dump_rules(const struct ruleset *ruleset, const struct image *image, FILE *to)

@@ -9,6 +9,18 @@
 #include "json.h"
 #include "util.h"
 
+/* As it is in the text, without counters: parts of it may not be understood. */
+static void put_nat_rule(const struct ruleset *ruleset, const struct rule *rule, FILE *to)
+{
+	struct slice rest = { ruleset->nat_text, ruleset->nat_size }, line = { "", 0 };
+
+	for (uint32_t i = ruleset->nat_line; i <= rule->line; i++)
+		if (!slice_next(&rest, '\n', &line))
+			return;
+	if (line.length >= rule->column)
+		fwrite(line.at + rule->column - 1, line.length - rule->column + 1, 1, to);
+}
+
 char *listing_rule_text(const struct ruleset *ruleset, const struct rule *rule)
 {
 	char *text = NULL;
@@ -17,7 +29,10 @@ char *listing_rule_text(const struct ruleset *ruleset, const struct rule *rule)
 
 	if (!stream)
 		return NULL;
-	ruleset_print_rule(ruleset, rule, stream);
+	if (ruleset->nat_chain && rule->chain >= ruleset->nat_chain)
+		put_nat_rule(ruleset, rule, stream);
+	else
+		ruleset_print_rule(ruleset, rule, stream);
 	if (!fclose(stream))
 		return text;
 	free(text);
@@ -211,7 +226,7 @@ void listing_put_ruleset(const struct ruleset *ruleset, FILE *to)
 {
 	fprintf(to, "{\"family\":\"%s\",\"chains\":[",
 		ruleset->family == AF_INET6 ? "ipv6" : "ipv4");
-	for (uint32_t i = 0; i < ruleset->chain_count; i++) {
+	for (uint32_t i = 0; i < ruleset_filter_chains(ruleset); i++) {
 		fputs(i ? "," : "", to);
 		put_chain(ruleset, &ruleset->chains[i], to);
 	}

@@ -22,7 +22,7 @@ struct table {
 	uint32_t count;
 };
 
-#define TABLES 20
+#define TABLES 21
 
 static void list_tables(const struct image *image, const struct filter_bpf *skeleton,
 			struct table tables[TABLES])
@@ -66,6 +66,8 @@ static void list_tables(const struct image *image, const struct filter_bpf *skel
 		  image->protocols ? 256 : 0 },
 		{ skeleton->maps.questions, image->questions, sizeof(*image->questions),
 		  image->question_count },
+		{ skeleton->maps.translations, image->translations, sizeof(*image->translations),
+		  image->translation_count },
 		{ skeleton->maps.states, image->states, sizeof(uint32_t),
 		  image->states ? FILTER_STATES : 0 },
 	};
@@ -174,6 +176,8 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
 	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];
 	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;
+	if (skeleton->rodata->is_tracked && image->translation_count)
+		skeleton->rodata->nat_chain = image->nat_chain;
 	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
 	configure_clock(skeleton, skeleton->rodata->used_operations);
 	bpf_map__set_max_entries(skeleton->maps.tallies,

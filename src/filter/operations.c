@@ -492,6 +492,29 @@ static uint32_t reject_answer(uint8_t with)
 	return answers[with];
 }
 
+/* What a rule of the table nat does to destinations; the operation's number for it in *number. */
+static int add_translation(struct image *image, const struct target *target, uint32_t *number)
+{
+	const uint32_t count = image->translation_count ? image->translation_count : 1;
+	struct filter_translation *translations =
+		reallocarray(image->translations, count + 1, sizeof(*translations));
+	struct filter_translation translation = { .port = target->nat->port,
+						  .redirects = target->kind == TARGET_REDIRECT };
+
+	if (!translations)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(translation.keep); i++) {
+		translation.keep[i] = ~target->nat->mask.words[i];
+		translation.address[i] = target->nat->address.words[i];
+	}
+	memset(&translations[FILTER_NO_TRANSLATION], 0, sizeof(*translations));
+	translations[count] = translation;
+	image->translations = translations;
+	image->translation_count = count + 1;
+	*number = count;
+	return 0;
+}
+
 static int compile_target(struct image *image, const struct rule *rule,
 			  const struct ruleset_report *report)
 {
@@ -501,11 +524,14 @@ static int compile_target(struct image *image, const struct rule *rule,
 		[TARGET_JUMP] = FILTER_OP_JUMP,     [TARGET_GOTO] = FILTER_OP_GOTO,
 		[TARGET_LOG] = FILTER_OP_LOG,       [TARGET_NFLOG] = FILTER_OP_LOG,
 		[TARGET_MARK] = FILTER_OP_SET_MARK, [TARGET_SET] = FILTER_OP_CONTINUE,
-		[TARGET_REJECT] = FILTER_OP_REJECT,
+		[TARGET_REJECT] = FILTER_OP_REJECT, [TARGET_DNAT] = FILTER_OP_DNAT,
+		[TARGET_REDIRECT] = FILTER_OP_DNAT, [TARGET_NETMAP] = FILTER_OP_DNAT,
 	};
 	struct filter_op op = { 0 };
+	int err = 0;
 
-	if (rule->target.kind > TARGET_GOTO && !kinds[rule->target.kind])
+	if (rule->target.kind > TARGET_GOTO && rule->target.kind != TARGET_UNKNOWN &&
+	    !kinds[rule->target.kind])
 		return rule_refuse(report, rule, rule->target.column, -EOPNOTSUPP,
 				   "target '%s' is not supported", target_name(rule->target.kind));
 	if (rule->target.kind == TARGET_SET) {
@@ -515,6 +541,8 @@ static int compile_target(struct image *image, const struct rule *rule,
 	op.kind = kinds[rule->target.kind];
 	if (rule->target.kind == TARGET_JUMP || rule->target.kind == TARGET_GOTO)
 		op.a = rule->target.chain;
+	if (op.kind == FILTER_OP_DNAT)
+		err = add_translation(image, &rule->target, &op.a);
 	if (rule->target.kind == TARGET_REJECT)
 		op.a = reject_answer(rule->target.reject);
 	if (rule->target.kind == TARGET_MARK) {
@@ -523,7 +551,7 @@ static int compile_target(struct image *image, const struct rule *rule,
 		image->mark_line = rule->line;
 	}
 	add_operation(image, op);
-	return 0;
+	return err;
 }
 
 static int refuse_match(const struct ruleset_report *report, const struct rule *rule,

@@ -166,6 +166,12 @@ static const struct option module_options[] = {
 	{ "or-mark", TARGET(TARGET_MARK), READ_SET_MARK, 0, 0, MARK_OR, 0 },
 	{ "xor-mark", TARGET(TARGET_MARK), READ_SET_MARK, 0, 0, MARK_XOR, 0 },
 	{ "reject-with", TARGET(TARGET_REJECT), READ_REJECT, 0, 0, 0, 0 },
+	{ "to-destination", TARGET(TARGET_DNAT), READ_DESTINATION, 0, 0, 0, 0 },
+	{ "persistent", TARGET(TARGET_DNAT), READ_IGNORED, BARE, 1, 0, 0 },
+	{ "random", TARGET(TARGET_DNAT), READ_REFUSED, BARE, 2, 0, 0 },
+	{ "to-ports", TARGET(TARGET_REDIRECT), READ_REDIRECT, 0, 0, 0, 0 },
+	{ "random", TARGET(TARGET_REDIRECT), READ_REFUSED, BARE, 1, 0, 0 },
+	{ "to", TARGET(TARGET_NETMAP), READ_NETMAP, 0, 0, 0, 0 },
 };
 
 /* By enum match_kind. tcp and sctp have the options of udp as well as their own. */
@@ -214,6 +220,15 @@ static const struct module targets[] = {
 	{ "MARK", TARGET_MARK, TARGET(TARGET_MARK), TARGET(TARGET_MARK), 0, 0, 0, BIT(0), 0 },
 	{ "REJECT", TARGET_REJECT, TARGET(TARGET_REJECT), TARGET(TARGET_REJECT), 0, 0, 0, 0, 0 },
 };
+
+static const struct module nat_targets[] = {
+	{ "DNAT", TARGET_DNAT, TARGET(TARGET_DNAT), TARGET(TARGET_DNAT), 0, 0,
+	  sizeof(struct target_nat), BIT(0), 0 },
+	{ "REDIRECT", TARGET_REDIRECT, TARGET(TARGET_REDIRECT), TARGET(TARGET_REDIRECT), 0, 0,
+	  sizeof(struct target_nat), 0, 0 },
+	{ "NETMAP", TARGET_NETMAP, TARGET(TARGET_NETMAP), TARGET(TARGET_NETMAP), 0, 0,
+	  sizeof(struct target_nat), BIT(0), 0 },
+};
 /* clang-format on */
 
 /* Other targets of iptables: no chain can have their names. */
@@ -247,6 +262,11 @@ const struct module *module_match(struct slice name, uint8_t family)
 const struct module *module_target(struct slice name, uint8_t family)
 {
 	return find_module(targets, ARRAY_SIZE(targets), name, family);
+}
+
+const struct module *module_nat_target(struct slice name)
+{
+	return find_module(nat_targets, ARRAY_SIZE(nat_targets), name, 0);
 }
 
 const struct module *module_of_protocol(uint8_t protocol, uint8_t family)
@@ -334,6 +354,10 @@ const char *target_name(enum target_kind kind)
 	for (i = 0; i < ARRAY_SIZE(targets); i++) {
 		if (targets[i].kind == kind)
 			return targets[i].name;
+	}
+	for (i = 0; i < ARRAY_SIZE(nat_targets); i++) {
+		if (nat_targets[i].kind == kind)
+			return nat_targets[i].name;
 	}
 	return kind == TARGET_JUMP ? "-j" : kind == TARGET_GOTO ? "-g" : "";
 }

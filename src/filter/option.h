@@ -72,6 +72,9 @@ enum reader {
 	READ_SET_TIMEOUT,
 	READ_SET_MARK, /* enum mark_operation */
 	READ_REJECT,
+	READ_DESTINATION,
+	READ_REDIRECT,
+	READ_NETMAP,
 };
 
 enum mark_operation {
@@ -116,6 +119,9 @@ struct module {
 const struct module *module_match(struct slice name, uint8_t family);
 const struct module *module_target(struct slice name, uint8_t family);
 
+/* A target that only the table nat has; NULL if there is none of this name */
+const struct module *module_nat_target(struct slice name);
+
 /* The match that -p PROTOCOL brings by itself; NULL if there is none */
 const struct module *module_of_protocol(uint8_t protocol, uint8_t family);
 
@@ -158,5 +164,8 @@ const char *module_finish(const struct module *module, bool target, uint32_t see
 
 /* Memory that lives as long as the ruleset, all zero; NULL if there is none */
 void *ruleset_alloc(struct ruleset *ruleset, size_t size);
+
+/* Memory of another ruleset is this one's from now on. */
+void ruleset_take_memory(struct ruleset *ruleset, struct ruleset *other);
 
 #endif /* BPFW_FILTER_OPTION_H */

@@ -13,8 +13,9 @@
  *	rule     = [ counters ] append { option } line-end  (rule.c)
  *	append   = ( "-A" | "--append" ) NAME
  *
- * The table filter comes once; of the others lines and quotes are looked at, no more. A chain is
- * declared before a rule is appended to it or leads to it; built-in chains need not be declared.
+ * The tables filter and nat come once; of the others lines and quotes are looked at, no more. A rule
+ * of nat that cannot be read is kept as far as it can. A chain is declared before a rule is appended
+ * to it or leads to it; built-in chains need not be declared.
  */
 #include "filter/parser.h"
 
@@ -28,10 +29,11 @@
 #include "util.h"
 
 #define TOKEN_SHOWN 40
-#define MESSAGE_MAX 512
+#define MESSAGE_MAX (PARSER_MESSAGE / 2)
 #define GROWTH_FIRST 64u
 
 static const char builtin_names[][8] = { "INPUT", "FORWARD", "OUTPUT" };
+static const char nat_names[][12] = { "PREROUTING", "INPUT", "OUTPUT", "POSTROUTING" };
 static const struct slice no_token;
 
 /* ---- Messages --------------------------------------------------------------- */
@@ -69,7 +71,10 @@ __attribute__((format(printf, 5, 0))) static void say(const struct parser *parse
 	vsnprintf(reason, sizeof(reason), format, arguments);
 	snprintf(message, sizeof(message), "%.256s%s: %s%s", parser->report->file, place, quoted,
 		 reason);
-	parser->report->say(parser->report->context, warning, message);
+	if (!parser->reason)
+		parser->report->say(parser->report->context, warning, message);
+	else if (!warning)
+		memcpy(parser->reason, message, sizeof(message));
 }
 
 int parser_fail(const struct parser *parser, uint16_t column, struct slice token, int error,
@@ -171,8 +176,9 @@ static int add_builtin_chains(struct parser *parser)
 	parser->chain_index = calloc(INDEX_SIZE, sizeof(*parser->chain_index));
 	if (!parser->chain_index)
 		return parser_fail(parser, 0, no_token, -ENOMEM, "memory is short");
-	for (i = 0; i < CHAIN_BUILTIN; i++) {
-		struct slice name = { builtin_names[i], strlen(builtin_names[i]) };
+	for (i = 0; i < parser->builtin; i++) {
+		const char *text = parser->nat ? nat_names[i] : builtin_names[i];
+		struct slice name = { text, strlen(text) };
 		int error = add_chain(parser, name);
 
 		if (error)
@@ -252,7 +258,7 @@ static int declare_chain(struct parser *parser, const struct word *word, uint32_
 
 static int read_policy(const struct parser *parser, const struct word *word, struct chain *chain)
 {
-	bool builtin = chain < parser->ruleset->chains + CHAIN_BUILTIN;
+	bool builtin = chain < parser->ruleset->chains + parser->builtin;
 
 	if (!builtin)
 		return slice_is(word->text, "-") ?
@@ -297,6 +303,31 @@ static int rule_line(struct parser *parser, struct slice counters)
 	return parser_rule(parser, packets, bytes);
 }
 
+int parser_doubt(const struct parser *parser, struct rule *rule)
+{
+	char *message = ruleset_alloc(parser->ruleset, strlen(parser->reason) + 1);
+
+	if (!message)
+		return -ENOMEM;
+	rule->target.kind = TARGET_UNKNOWN;
+	rule->target.unknown = strcpy(message, parser->reason);
+	return 0;
+}
+
+/* Why a rule is not understood is kept with it; what is left are errors. */
+static int nat_rule_line(struct parser *parser, struct slice counters)
+{
+	char reason[PARSER_MESSAGE] = "";
+	int error;
+
+	parser->reason = reason;
+	error = rule_line(parser, counters);
+	parser->reason = NULL;
+	if (error)
+		parser->report->say(parser->report->context, false, reason);
+	return error;
+}
+
 /* Cut the line into words, without counters in front of it. */
 static int split_line(struct parser *parser, struct slice line, struct slice *counters)
 {
@@ -318,7 +349,7 @@ static int split_line(struct parser *parser, struct slice line, struct slice *co
 	return reason ? parser_fail(parser, column, no_token, -EINVAL, "%s", reason) : 0;
 }
 
-/* A line of the table filter that is no comment and not the end */
+/* A line of a table that is no comment and not the end */
 static int table_line(struct parser *parser, struct slice line, bool skipped)
 {
 	struct slice counters;
@@ -329,7 +360,9 @@ static int table_line(struct parser *parser, struct slice line, bool skipped)
 	if (line.at[0] == ':')
 		return skipped ? 0 : chain_line(parser);
 	if (parser->lexer->count && parser->lexer->words[0].text.at[0] == '-')
-		return skipped ? 0 : rule_line(parser, counters);
+		return skipped     ? 0 :
+		       parser->nat ? nat_rule_line(parser, counters) :
+				     rule_line(parser, counters);
 	return parser->lexer->count ?
 		       fail_word(parser, &parser->lexer->words[0],
 				 "not expected here: a chain (:NAME), a rule (-A) or COMMIT") :
@@ -337,10 +370,44 @@ static int table_line(struct parser *parser, struct slice line, bool skipped)
 }
 
 struct tables {
-	bool inside, skipped; /* in a table; in one that is not filter */
-	bool filter;          /* was there */
-	uint32_t line;        /* where the table began */
+	struct parser *parser; /* of the table; the filter's if it is skipped */
+	struct parser *nat;
+	bool inside, skipped;     /* in a table; in one that is not looked at */
+	bool has_filter, has_nat; /* were there */
+	uint32_t line;            /* where the table began */
+	const char *begin;        /* that line */
 };
+
+/* The table nat is kept as it is. */
+static int keep_nat(const struct tables *tables, const char *end)
+{
+	struct ruleset *ruleset = tables->nat->ruleset;
+	const size_t size = (size_t)(end - tables->begin);
+	char *text = ruleset_alloc(ruleset, size + 1);
+
+	if (!text)
+		return parser_fail(tables->nat, 0, no_token, -ENOMEM, "memory is short");
+	ruleset->nat_text = memcpy(text, tables->begin, size);
+	ruleset->nat_size = size;
+	ruleset->nat_line = tables->line;
+	return 0;
+}
+
+static int choose_table(struct parser *parser, const struct word *word, struct tables *tables)
+{
+	const bool is_nat = slice_is(word->text, "*nat"),
+		   is_filter = slice_is(word->text, "*filter");
+
+	tables->parser = is_nat ? tables->nat : parser;
+	tables->skipped = !is_nat && !is_filter;
+	if (tables->skipped)
+		parser_warn(parser, 1, word->text, "this table stays with the kernel");
+	else if (is_nat ? tables->has_nat : tables->has_filter)
+		return fail_word(parser, word, "there was one before");
+	tables->has_nat |= is_nat;
+	tables->has_filter |= is_filter;
+	return 0;
+}
 
 /* A line outside of tables */
 static int begin_table(struct parser *parser, struct slice line, struct tables *tables)
@@ -358,15 +425,8 @@ static int begin_table(struct parser *parser, struct slice line, struct tables *
 		return fail_word(parser, &words[1], "not expected here");
 	tables->inside = true;
 	tables->line = parser->line;
-	tables->skipped = strcmp(words[0].text.at, "*filter") != 0;
-	if (tables->skipped) {
-		parser_warn(parser, 1, words[0].text, "this table stays with the kernel");
-	} else if (tables->filter) {
-		return fail_word(parser, &words[0], "there was one before");
-	} else {
-		tables->filter = true;
-	}
-	return 0;
+	tables->begin = line.at;
+	return choose_table(parser, &words[0], tables);
 }
 
 static int parse_line(struct parser *parser, struct slice line, struct tables *tables)
@@ -376,19 +436,19 @@ static int parse_line(struct parser *parser, struct slice line, struct tables *t
 	if (!tables->inside)
 		return begin_table(parser, line, tables);
 	if (!slice_is(line, "COMMIT"))
-		return table_line(parser, line, tables->skipped);
+		return table_line(tables->parser, line, tables->skipped);
 	tables->inside = false;
-	return 0;
+	return tables->parser->nat ? keep_nat(tables, line.at + line.length) : 0;
 }
 
-static int parse_lines(struct parser *parser, struct slice text)
+static int parse_lines(struct parser *parser, struct parser *nat, struct slice text)
 {
-	struct tables tables = { 0 };
+	struct tables tables = { .nat = nat };
 	struct slice line;
 	int error = 0;
 
 	while (!error && slice_next(&text, '\n', &line)) {
-		parser->line++;
+		nat->line = ++parser->line;
 		error = parse_line(parser, line, &tables);
 	}
 	if (error)
@@ -396,8 +456,9 @@ static int parse_lines(struct parser *parser, struct slice text)
 	if (tables.inside)
 		return parser_fail(parser, 0, no_token, -EINVAL,
 				   "COMMIT of the table of line %u is missing", tables.line);
-	parser->line = 0;
-	return tables.filter ? 0 : parser_fail(parser, 0, no_token, -EINVAL, "has no table filter");
+	parser->line = nat->line = 0;
+	return tables.has_filter ? 0 :
+				   parser_fail(parser, 0, no_token, -EINVAL, "has no table filter");
 }
 
 /* ---- Order ------------------------------------------------------------------ */
@@ -408,14 +469,14 @@ static int compare_chains(const void *left, const void *right)
 }
 
 /* Sort the user's chains by name. numbers[old] becomes the new number of a chain. */
-static void sort_chains(struct ruleset *ruleset, uint32_t *numbers)
+static void sort_chains(struct ruleset *ruleset, uint32_t builtin, uint32_t *numbers)
 {
 	uint32_t i;
 
 	for (i = 0; i < ruleset->chain_count; i++)
 		ruleset->chains[i].first = i;
-	qsort(ruleset->chains + CHAIN_BUILTIN, ruleset->chain_count - CHAIN_BUILTIN,
-	      sizeof(*ruleset->chains), compare_chains);
+	qsort(ruleset->chains + builtin, ruleset->chain_count - builtin, sizeof(*ruleset->chains),
+	      compare_chains);
 	for (i = 0; i < ruleset->chain_count; i++)
 		numbers[ruleset->chains[i].first] = i;
 }
@@ -451,7 +512,7 @@ static int put_in_order(struct parser *parser)
 		free(rules);
 		return parser_fail(parser, 0, no_token, -ENOMEM, "memory is short");
 	}
-	sort_chains(ruleset, numbers);
+	sort_chains(ruleset, parser->builtin, numbers);
 	renumber(ruleset, numbers);
 	for (i = 0; i < ruleset->chain_count; i++)
 		numbers[i] = ruleset->chains[i].first;
@@ -462,32 +523,46 @@ static int put_in_order(struct parser *parser)
 	return 0;
 }
 
-static int parse_text(struct parser *parser, struct slice text)
+static int parse_text(struct parser *parser, struct parser *nat, struct slice text)
 {
 	int error = add_builtin_chains(parser);
 
+	error = error ? error : add_builtin_chains(nat);
 	if (!error && text.length > RULESET_TEXT_MAX)
 		error = parser_fail(parser, 0, no_token, -E2BIG, "longer than 256 MiB");
 	if (!error)
-		error = parse_lines(parser, text);
-	if (!error)
-		error = put_in_order(parser);
-	return error ? error : parser_check(parser);
+		error = parse_lines(parser, nat, text);
+	error = error ? error : put_in_order(parser);
+	error = error ? error : parser_check(parser);
+	error = error ? error : put_in_order(nat);
+	error = error ? error : parser_check(nat);
+	error = error ? error : nat_settle(nat);
+	return error ? error : nat_append(parser->ruleset, nat->ruleset);
 }
 
 int ruleset_parse(struct ruleset *ruleset, const char *text, size_t size, uint8_t family,
 		  const struct ruleset_report *report)
 {
 	_cleanup_free_ struct lexer *lexer = malloc(sizeof(*lexer));
-	struct parser parser = { .ruleset = ruleset, .report = report, .lexer = lexer };
+	struct ruleset nat_ruleset = { .family = family };
+	struct parser parser = { .ruleset = ruleset,
+				 .report = report,
+				 .lexer = lexer,
+				 .builtin = ARRAY_SIZE(builtin_names) };
+	struct parser nat = parser;
 	int error;
 
+	nat.ruleset = &nat_ruleset;
+	nat.builtin = ARRAY_SIZE(nat_names);
+	nat.nat = true;
 	memset(ruleset, 0, sizeof(*ruleset));
 	ruleset->family = family;
 	if (!lexer)
 		return parser_fail(&parser, 0, no_token, -ENOMEM, "memory is short");
-	error = parse_text(&parser, (struct slice){ text, size });
+	error = parse_text(&parser, &nat, (struct slice){ text, size });
 	free(parser.chain_index);
+	free(nat.chain_index);
+	ruleset_free(&nat_ruleset);
 	if (error)
 		ruleset_free(ruleset);
 	return error;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the parts of the parser share: its state and its messages */
+/* What the parts of the parser share: its state, of one table, and its messages */
 #ifndef BPFW_FILTER_PARSER_H
 #define BPFW_FILTER_PARSER_H
 
@@ -14,7 +14,15 @@ struct parser {
 	uint32_t chains_room, rules_room; /* of the arrays of the ruleset */
 	uint16_t *chain_index;            /* hash of a name -> number of the chain + 1; 0: empty */
 	unsigned int next;                /* the word to be looked at next */
+	uint32_t builtin;                 /* how many of the chains are built-in */
+	bool nat;     /* the table nat: rules that are not understood are TARGET_UNKNOWN */
+	char *reason; /* room for PARSER_MESSAGE bytes: where an error goes; NULL: to report */
 };
+
+#define PARSER_MESSAGE 1024
+
+/* nat's built-in chains: those from which a packet that comes in gets on are the first one's. */
+#define NAT_PREROUTING 0
 
 /*
  * Report an error at a place (column 0: the line as a whole), with the token there (none if its
@@ -41,5 +49,15 @@ int parser_chain(const struct parser *parser, struct slice name);
  * allow; sets hooks and depth of the chains. Rules are in their final order. Returns 0 or -errno.
  */
 int parser_check(struct parser *parser);
+
+/* A rule of the table nat is not understood, as parser->reason says. Returns 0 or -ENOMEM. */
+int parser_doubt(const struct parser *parser, struct rule *rule);
+
+/*
+ * nat.c: find rules of the table nat that are understood, but not of a kind whose outcome can be
+ * told (TARGET_UNKNOWN), and put what is left behind the filter's rules. Returns 0 or -errno.
+ */
+int nat_settle(struct parser *nat);
+int nat_append(struct ruleset *ruleset, struct ruleset *nat);
 
 #endif /* BPFW_FILTER_PARSER_H */

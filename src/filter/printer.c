@@ -776,9 +776,9 @@ void ruleset_print(const struct ruleset *ruleset, bool counters, FILE *stream)
 	uint32_t i;
 
 	put(&printer, "*filter\n");
-	for (i = 0; i < ruleset->chain_count; i++)
+	for (i = 0; i < ruleset_filter_chains(ruleset); i++)
 		put_chain(&printer, &ruleset->chains[i]);
-	for (i = 0; i < ruleset->rule_count; i++) {
+	for (i = 0; i < ruleset_filter_rules(ruleset); i++) {
 		const struct rule *rule = &ruleset->rules[i];
 
 		if (counters)

@@ -977,6 +977,59 @@ static const char *read_reject(const struct reading *reading, uint8_t family, ui
 		       "port-unreachable,policy-fail,reject-route}, tcp-reset";
 }
 
+/* ---- The table nat ---------------------------------------------------------- */
+
+static const char *read_single_port(struct slice text, struct target_nat *nat)
+{
+	uint64_t number;
+
+	if (!value_number(text, UINT16_MAX, &number) || !number)
+		return "not one port (which of a range it is, the kernel decides)";
+	nat->port = (uint16_t)number;
+	return NULL;
+}
+
+/* ADDRESS[:PORT] or [ADDRESS][:PORT] of IPv6; either may be missing */
+static const char *read_destination(const struct reading *reading, uint8_t family,
+				    struct target_nat *nat)
+{
+	struct slice address = reading->value, port = { NULL, 0 };
+	const char *end;
+
+	if (family == AF_INET6 && address.length && *address.at == '[') {
+		end = memchr(address.at, ']', address.length);
+		if (!end)
+			return "the ] is missing";
+		port = (struct slice){ end + 1, address.length - (size_t)(end + 1 - address.at) };
+		address = (struct slice){ address.at + 1, (size_t)(end - address.at) - 1 };
+		if (port.length && *port.at != ':')
+			return "behind the ] a : was expected";
+		port = port.length ? (struct slice){ port.at + 1, port.length - 1 } :
+				     (struct slice){ NULL, 0 };
+	} else if (family == AF_INET) {
+		struct slice rest = address;
+
+		slice_next(&rest, ':', &address);
+		port = rest;
+	}
+	if (address.length) {
+		if (!value_address(address, family, &nat->address))
+			return "not one address (which of a range it is, the kernel decides)";
+		memset(&nat->mask, 0xff, family == AF_INET ? 4 : 16);
+	}
+	return port.at ? read_single_port(port, nat) : NULL;
+}
+
+static const char *read_netmap(const struct reading *reading, uint8_t family,
+			       struct target_nat *nat)
+{
+	if (!value_network(reading->value, family, &nat->address, &nat->mask))
+		return "not a network";
+	for (unsigned int i = 0; i < ARRAY_SIZE(nat->mask.words); i++)
+		nat->address.words[i] &= nat->mask.words[i];
+	return NULL;
+}
+
 /* ---- All of them ------------------------------------------------------------ */
 
 const char *option_read(struct reading *reading)
@@ -1121,6 +1174,12 @@ const char *option_read(struct reading *reading)
 		return read_set_mark(reading, record);
 	case READ_REJECT:
 		return read_reject(reading, family, record);
+	case READ_DESTINATION:
+		return read_destination(reading, family, record);
+	case READ_REDIRECT:
+		return read_single_port(reading->value, record);
+	case READ_NETMAP:
+		return read_netmap(reading, family, record);
 	}
 	return NULL;
 }

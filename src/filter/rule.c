@@ -34,8 +34,17 @@ struct building {
 	struct match_address sources[RULESET_ADDRESSES_MAX], destinations[RULESET_ADDRESSES_MAX];
 	unsigned int source_count, destination_count;
 	unsigned int basic_seen; /* bits by the order of basic_options[] */
+	unsigned int finished;   /* matches, as far as module_finish() is concerned */
+	uint8_t doubt;           /* enum doubt: while an option is read */
 	bool invert;             /* a ! is before the option */
 	uint16_t invert_column;
+};
+
+/* What of a rule says too much if an option cannot be read: less is let through than should be. */
+enum doubt {
+	DOUBT_NOTHING,
+	DOUBT_MATCHES,
+	DOUBT_ALL,
 };
 
 enum basic {
@@ -329,7 +338,7 @@ static int read_goto(struct building *building, const struct word *value, bool j
 					     "-g leads to chains, not to targets");
 	if (chain < 0)
 		return fail(building, value, "no target, and no chain that was declared before");
-	if (chain < CHAIN_BUILTIN)
+	if ((uint32_t)chain < building->parser->builtin)
 		return fail(building, value, "rules cannot lead to a built-in chain");
 	building->rule.target.kind = jump ? TARGET_JUMP : TARGET_GOTO;
 	building->rule.target.chain = (uint32_t)chain;
@@ -341,6 +350,8 @@ static int read_target(struct building *building, const struct word *value, bool
 	const struct module *module = module_target(value->text, building->parser->ruleset->family);
 	struct target *target = &building->rule.target;
 
+	if (!module && building->parser->nat)
+		module = module_nat_target(value->text);
 	target->column = value->column;
 	if (!module || !jump)
 		return read_goto(building, value, jump);
@@ -359,7 +370,10 @@ static int read_basic(struct building *building, const struct word *word, enum b
 {
 	struct rule *rule = &building->rule;
 	bool may_invert = basic < BASIC_FRAGMENT;
-	int error = check_basic(building, word, basic);
+	int error;
+
+	building->doubt = basic <= BASIC_FRAGMENT ? DOUBT_ALL : DOUBT_NOTHING;
+	error = check_basic(building, word, basic);
 
 	if (!error && basic != BASIC_FRAGMENT && !value->text.at)
 		error = take_value(building, word, may_invert, value);
@@ -511,10 +525,13 @@ static int read_extension(struct building *building, const struct word *word, st
 	uint8_t flags;
 	int error = 0;
 
+	building->doubt = building->target ? DOUBT_NOTHING : DOUBT_MATCHES;
 	if (!find_owner(building, name, &owner))
 		error = add_match_of_protocol(building, word, name);
 	if (error || (!owner.option && !find_owner(building, name, &owner)))
 		return error;
+	if (owner.module != building->target)
+		building->doubt = DOUBT_MATCHES;
 	flags = owner.option->flags;
 	if (value->text.at && flags & OPTION_BARE)
 		return fail(building, value, "the option has no value");
@@ -576,6 +593,7 @@ static int read_options(struct building *building)
 		if (error)
 			return error;
 		building->invert = false;
+		building->doubt = DOUBT_NOTHING;
 	}
 	if (building->invert)
 		return parser_fail(building->parser, building->invert_column,
@@ -638,6 +656,7 @@ static int finish_modules(struct building *building)
 
 		error = finish_module(building, module, false, building->seen[i], match->column,
 				      record_of(module, &match->tcp));
+		building->finished += !error;
 	}
 	if (!error && building->target)
 		error = finish_module(building, building->target, true, building->target_seen,
@@ -681,6 +700,52 @@ static int add_rules(struct building *building)
 	return error;
 }
 
+/* ---- Rules that cannot be read ----------------------------------------------- */
+
+/* The matches whose options are all there */
+static void keep_finished(struct building *building)
+{
+	struct rule *rule = &building->rule;
+	unsigned int kept = building->finished, i;
+
+	for (i = kept; i < rule->match_count; i++) {
+		const struct module *module = building->modules[i];
+		struct match *match = &building->matches[i];
+
+		if (!missing_option(module, building->seen[i]) &&
+		    !module_finish(module, false, building->seen[i],
+				   record_of(module, &match->tcp)))
+			building->matches[kept++] = *match;
+	}
+	rule->match_count = (uint8_t)kept;
+}
+
+/*
+ * Of the table nat: a rule that stops all packets that it may match, for it lets through whatever is
+ * let through by what could be read of it.
+ */
+static int add_unknown(struct building *building)
+{
+	struct rule *rule = &building->rule;
+	int error = parser_doubt(building->parser, rule);
+
+	if (building->doubt == DOUBT_ALL) {
+		building->source_count = building->destination_count = 0;
+		building->sources[0] = building->destinations[0] = (struct match_address){ 0 };
+		rule->in = rule->out = (struct match_interface){ 0 };
+		rule->protocol = (struct match_protocol){ 0 };
+		rule->fragment = (struct match_fragment){ 0 };
+	}
+	if (building->doubt == DOUBT_NOTHING)
+		keep_finished(building);
+	else
+		rule->match_count = 0;
+	error = error ? error : keep_matches(building);
+	return error ? error : add_rules(building);
+}
+
+/* ---- All of it --------------------------------------------------------------- */
+
 int parser_rule(struct parser *parser, uint64_t packets, uint64_t bytes)
 {
 	struct building building;
@@ -692,10 +757,13 @@ int parser_rule(struct parser *parser, uint64_t packets, uint64_t bytes)
 	building.rule.packets = packets;
 	building.rule.bytes = bytes;
 	error = read_chain(&building);
-	if (!error)
-		error = read_options(&building);
+	if (error)
+		return error;
+	error = read_options(&building);
 	if (!error)
 		error = finish_modules(&building);
+	if (error && error != -ENOMEM && parser->nat)
+		return add_unknown(&building);
 	if (!error)
 		error = keep_matches(&building);
 	return error ? error : add_rules(&building);

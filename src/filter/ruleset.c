@@ -41,6 +41,17 @@ void *ruleset_alloc(struct ruleset *ruleset, size_t size)
 	return memory;
 }
 
+void ruleset_take_memory(struct ruleset *ruleset, struct ruleset *other)
+{
+	struct ruleset_chunk **end = &other->memory;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = ruleset->memory;
+	ruleset->memory = other->memory;
+	other->memory = NULL;
+}
+
 void ruleset_free(struct ruleset *ruleset)
 {
 	while (ruleset->memory) {
@@ -52,6 +63,39 @@ void ruleset_free(struct ruleset *ruleset)
 	free(ruleset->chains);
 	free(ruleset->rules);
 	memset(ruleset, 0, sizeof(*ruleset));
+}
+
+uint32_t ruleset_filter_chains(const struct ruleset *ruleset)
+{
+	return ruleset->nat_chain ? ruleset->nat_chain : ruleset->chain_count;
+}
+
+uint32_t ruleset_filter_rules(const struct ruleset *ruleset)
+{
+	return ruleset->nat_chain ? ruleset->chains[ruleset->nat_chain].first : ruleset->rule_count;
+}
+
+void ruleset_warn_of_nat(const struct ruleset *ruleset, const struct ruleset_report *report)
+{
+	for (uint32_t i = ruleset_filter_rules(ruleset); i < ruleset->rule_count; i++) {
+		const struct target *target = &ruleset->rules[i].target;
+		char message[1280];
+
+		if (target->kind != TARGET_UNKNOWN)
+			continue;
+		snprintf(message, sizeof(message),
+			 "%s; first packets of connections that this rule of the table nat may "
+			 "translate are judged by the address they came to",
+			 target->unknown);
+		report->say(report->context, true, message);
+	}
+}
+
+void ruleset_forget_nat(struct ruleset *ruleset)
+{
+	ruleset->rule_count = ruleset_filter_rules(ruleset);
+	ruleset->chain_count = ruleset_filter_chains(ruleset);
+	ruleset->nat_chain = 0;
 }
 
 /* Read all of a file; the caller frees *text. Returns 0 or -errno. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The filter table of an iptables-save or ip6tables-save text: chains, and rules with typed
- * matches, each with its place in the text.
+ * matches, each with its place in the text; and what the table nat does to destinations before.
  *
  * Numbers are in the kernel's terms (include/uapi/linux/netfilter*), so that what a match means
  * is what its module in the kernel does with them. Addresses are in network byte order,
@@ -388,6 +388,10 @@ enum target_kind {
 	TARGET_SET,
 	TARGET_MARK,
 	TARGET_REJECT,
+	TARGET_DNAT, /* table nat, as those behind it */
+	TARGET_REDIRECT,
+	TARGET_NETMAP,
+	TARGET_UNKNOWN, /* the rule, or a part of it; what may match it is not translated */
 	TARGET_KINDS,
 };
 
@@ -438,6 +442,12 @@ enum reject_with {
 	REJECT_WITHS,
 };
 
+/* destination = (destination & ~mask) | address */
+struct target_nat {
+	union ruleset_address address, mask;
+	uint16_t port; /* 0: as it is */
+};
+
 struct target {
 	uint8_t kind; /* enum target_kind */
 	uint16_t column;
@@ -448,6 +458,8 @@ struct target {
 		struct target_set *set;
 		struct target_mark mark;
 		uint8_t reject; /* enum reject_with */
+		struct target_nat *nat;
+		const char *unknown; /* why: a message, with the place in the text */
 	};
 };
 
@@ -502,6 +514,9 @@ struct ruleset_chunk;
  * Chains: the three built-in ones, then the user's by name, as iptables-save has them. Rules:
  * those of the first chain, then those of the second ...; within a chain in the order of the
  * text. No chain can get back to itself by jumps.
+ *
+ * Behind the filter table's chains are nat's, if a rule of its PREROUTING may translate destinations:
+ * PREROUTING first, then those that it leads to; and so are their rules behind the filter's.
  */
 struct ruleset {
 	uint8_t family; /* AF_INET or AF_INET6 */
@@ -510,6 +525,11 @@ struct ruleset {
 	struct rule *rules;
 	uint32_t rule_count;
 	struct ruleset_chunk *memory; /* what matches and targets point to */
+	uint32_t nat_chain;           /* the first of nat's; 0: there is none */
+	bool translates;      /* a rule of the table nat does, or may: of any of its chains */
+	const char *nat_text; /* that table as it is in the text, if it translates */
+	size_t nat_size;
+	uint32_t nat_line; /* of its first line */
 };
 
 /* ---- Reading and printing ---------------------------------------------------------- */
@@ -528,8 +548,8 @@ struct ruleset_report {
  * Parse a text of iptables-save (family AF_INET) or ip6tables-save (AF_INET6), size bytes of any
  * content. Returns 0, or -errno after one error was reported, with nothing left in *ruleset:
  * -EINVAL (wrong), -EOPNOTSUPP (right, but not supported), -E2BIG (beyond a bound), -ENOMEM.
- * Tables other than filter are skipped with a warning. The text may go; ruleset_free() is the
- * caller's to call after success.
+ * Of the table nat rules that are not supported are taken as TARGET_UNKNOWN; other tables are skipped
+ * with a warning. The text may go; ruleset_free() is the caller's to call after success.
  */
 int ruleset_parse(struct ruleset *ruleset, const char *text, size_t size, uint8_t family,
 		  const struct ruleset_report *report);
@@ -548,9 +568,19 @@ int ruleset_read(struct ruleset *ruleset, const char *path, uint8_t family,
 /* Free what a ruleset has; one that is all zero has nothing. */
 void ruleset_free(struct ruleset *ruleset);
 
+/* How many chains and rules are the filter table's. */
+uint32_t ruleset_filter_chains(const struct ruleset *ruleset);
+uint32_t ruleset_filter_rules(const struct ruleset *ruleset);
+
+/* Warn of the rules of the table nat that may translate destinations, but are not understood. */
+void ruleset_warn_of_nat(const struct ruleset *ruleset, const struct ruleset_report *report);
+
+/* Leave out what the table nat does to destinations. */
+void ruleset_forget_nat(struct ruleset *ruleset);
+
 /*
- * Print the table as iptables-save does (variant nft), from "*filter" to "COMMIT"; counters in
- * front of the rules as with its option -c. Errors are the stream's (ferror()).
+ * Print the filter table as iptables-save does (variant nft), from "*filter" to "COMMIT"; counters
+ * in front of the rules as with its option -c. Errors are the stream's (ferror()).
  */
 void ruleset_print(const struct ruleset *ruleset, bool counters, FILE *stream);
 

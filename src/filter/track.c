@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bpf_log.h"
 #include "filter/kept.h"
 #include "filter/pins.h"
 #include "filter/track.h"
@@ -24,7 +25,8 @@ static bool kernel_has(const struct btf *vmlinux, const struct btf *module, cons
 	       (module && btf__find_by_name_kind(module, function, BTF_KIND_FUNC) > 0);
 }
 
-static void say_why(int err)
+/* `needed`: by what, and the verb */
+static void say_why(enum log_level level, const char *needed, int err)
 {
 	static const char *const functions[] = { "bpf_xdp_ct_lookup", "bpf_skb_ct_lookup",
 						 "bpf_ct_release" };
@@ -32,20 +34,23 @@ static void say_why(int err)
 	struct btf *module = vmlinux ? btf__load_module_btf("nf_conntrack", vmlinux) : NULL;
 
 	if (!vmlinux)
-		log_error("rules with 'conntrack' or 'state' need a kernel with BTF "
-			  "(/sys/kernel/btf/vmlinux), Linux 6.0 or later; this one has none");
+		log_message(level,
+			    "%s a kernel with BTF (/sys/kernel/btf/vmlinux), Linux 6.0 or later; "
+			    "this one has none",
+			    needed);
 	for (size_t i = 0; vmlinux && i < ARRAY_SIZE(functions); i++) {
 		if (kernel_has(vmlinux, module, functions[i]))
 			continue;
-		log_error("rules with 'conntrack' or 'state' need Linux 6.0 or later with BTF and "
-			  "nf_conntrack loaded; this kernel has no %s()",
-			  functions[i]);
+		log_message(level,
+			    "%s Linux 6.0 or later with BTF and nf_conntrack loaded; this kernel "
+			    "has no %s()",
+			    needed, functions[i]);
 		vmlinux = (btf__free(vmlinux), NULL);
 		err = 0;
 	}
 	if (vmlinux && err)
-		log_error("this kernel refuses the program that 'conntrack' and 'state' need: %s",
-			  strerror(-err));
+		log_message(level, "%s a program that this kernel refuses: %s", needed,
+			    strerror(-err));
 	btf__free(module);
 	btf__free(vmlinux);
 }
@@ -66,6 +71,23 @@ static void warn_of_silence(void)
 		 "iptables -m conntrack), no packet is ever ESTABLISHED");
 }
 
+int track_probe(uint8_t family)
+{
+	struct track_bpf *skeleton;
+	int err;
+
+	bpf_log_take();
+	skeleton = track_bpf__open();
+	if (!skeleton)
+		return -errno;
+	skeleton->rodata->is_ipv6 = family == AF_INET6;
+	err = track_bpf__load(skeleton);
+	if (err)
+		say_why(LOG_LEVEL_WARN, "to know what the table nat does needs", err);
+	track_bpf__destroy(skeleton);
+	return err;
+}
+
 int track_open(struct track *track, struct filter_bpf *filter, const struct image *image,
 	       uint32_t turn)
 {
@@ -73,13 +95,14 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
 	const uint32_t judge = FILTER_JUDGE_STAGE(is_ipv6, turn);
 
 	*track = (struct track){ .is_ipv6 = is_ipv6, .turn = turn };
-	filter->rodata->own_stage = image->states ? judge : FILTER_RULES_STAGE(is_ipv6, turn);
-	if (!image->states)
+	filter->rodata->own_stage = image->is_tracked ? judge : FILTER_RULES_STAGE(is_ipv6, turn);
+	if (!image->is_tracked)
 		return 0;
 	track->skeleton = track_bpf__open();
 	if (!track->skeleton)
 		return -errno;
-	warn_of_silence();
+	if (image->states)
+		warn_of_silence();
 	filter->rodata->is_tracked = true;
 	track->skeleton->rodata->is_ipv6 = is_ipv6;
 	track->skeleton->rodata->judge_stage = judge;
@@ -127,7 +150,7 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 		return err;
 	err = track_bpf__load(track->skeleton);
 	if (err) {
-		say_why(err);
+		say_why(LOG_LEVEL_ERROR, "rules with 'conntrack' or 'state' need", err);
 		return err;
 	}
 	return pins == TRACK_APART ? 0 : kept_pin(pins, learnt, LEARNT_MAPS);

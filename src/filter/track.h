@@ -12,10 +12,16 @@
 #include "track.skel.h"
 
 struct track {
-	struct track_bpf *skeleton; /* NULL: the ruleset does not ask about states */
+	struct track_bpf *skeleton; /* NULL: the ruleset does without states */
 	bool is_ipv6;
 	uint32_t turn; /* whose slots the ruleset's programs are for */
 };
+
+/*
+ * Can this kernel tell states at all? For rules that do not ask for them, but are better judged by
+ * the addresses behind NAT. Returns 0 or -errno; why it cannot is logged as a warning.
+ */
+int track_probe(uint8_t family);
 
 /* Before `filter` is loaded: tell the programs of this turn their slots. Returns 0 or -errno. */
 int track_open(struct track *track, struct filter_bpf *filter, const struct image *image,

@@ -354,8 +354,8 @@ static const struct refusal refusals[] = {
 	/* The text */
 	{ "", "f: has no table filter", WRONG },
 	{ "# nothing\n\n", "f: has no table filter", WRONG },
-	{ "*nat\nCOMMIT\n",
-	  "warning: f:1:1: '*nat': this table stays with the kernel\n"
+	{ "*mangle\nCOMMIT\n",
+	  "warning: f:1:1: '*mangle': this table stays with the kernel\n"
 	  "f: has no table filter",
 	  WRONG },
 	{ "*filter\n", "f:2: COMMIT of the table of line 1 is missing", WRONG },
