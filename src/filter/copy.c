@@ -77,18 +77,22 @@ static int size_maps(const struct filter_bpf *filter, int program)
 	return 0;
 }
 
-/* All values of a map of the same kind, as they are now. */
+/*
+ * The values of a map of the same kind, as they are now. From a key that goes meanwhile the way leads
+ * back to the first: there are as many steps as keys, lest a flood of new ones keeps it going.
+ */
 static int copy_values(const struct bpf_map *map, int from)
 {
 	const size_t key_size = bpf_map__key_size(map);
 	_cleanup_free_ char *key = malloc(key_size), *next = malloc(key_size);
 	_cleanup_free_ char *value = malloc(bpf_map__value_size(map));
+	uint32_t left = bpf_map__max_entries(map);
 	bool more;
 
 	if (!key || !next || !value)
 		return -ENOMEM;
 	more = !bpf_map_get_next_key(from, NULL, next);
-	while (more) {
+	for (; more && left; left--) {
 		memcpy(key, next, key_size);
 		/* What is gone by now is left out. */
 		if (!bpf_map_lookup_elem(from, key, value) &&
