@@ -77,6 +77,16 @@ static void ignore(void *context, bool warning, const char *message)
 	(void)message;
 }
 
+/* Are other rules in force than those that are known? All of them need not be read for that. */
+static bool is_news(const struct follower *follower, uint8_t family)
+{
+	_cleanup_close_ int pins = pins_open(false);
+	uint32_t generation = 0;
+
+	return pins >= 0 && !in_force_generation(pins, family, &generation) && generation &&
+	       !find_known(follower, generation);
+}
+
 /* The ruleset in force, unless it is known. Without it its events are told without its text. */
 static void learn_family(struct follower *follower, uint8_t family)
 {
@@ -85,6 +95,8 @@ static void learn_family(struct follower *follower, uint8_t family)
 	struct ruleset ruleset = { 0 };
 	struct in_force in_force;
 
+	if (!is_news(follower, family))
+		return;
 	if (!in_force_read(&in_force, family) && !find_known(follower, in_force.generation) &&
 	    !in_force_parse(&in_force, family, &report, &ruleset)) {
 		ruleset_free(&known->ruleset);
