@@ -600,9 +600,11 @@ int filter_command(int argc, char *const argv[])
 	};
 	struct arguments arguments;
 
-	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
-		print_usage(stdout);
-		return EXIT_SUCCESS;
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			print_usage(stdout);
+			return EXIT_SUCCESS;
+		}
 	}
 	if (argc > 1 && !strcmp(argv[1], "why"))
 		return why_command(argc - 1, argv + 1);

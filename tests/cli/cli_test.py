@@ -58,6 +58,13 @@ def informs(context, option):
            f"no version: {done.stdout}")
 
 
+@test("filter", "filter load", "filter why", "filter log", "set", "set add", "block load")
+def informs_about_commands(context, command):
+    done = call(context.keep(Lab()), *command.split(), "--help")
+    equal((done.returncode, done.stderr), (0, ""), "exit status and stderr")
+    expect(done.stdout.startswith(f"Usage: bpfw {command.split()[0]} "), f"says: {done.stdout}")
+
+
 WRITES = {
     "help": ["--help"],
     "help of a command": ["filter", "--help"],
