@@ -32,7 +32,10 @@ _bpfw() {
 	fi
 	case $option in
 	--iface) found=$(_bpfw_interfaces "$line") ;;
-	--hook) found=$(compgen -W 'auto tc xdp xdpgeneric' -- "$word") ;;
+	--hook)
+		found=$(compgen -W 'auto tc xdp xdpgeneric' -- "$word")
+		[[ ${COMP_WORDS[1]} == filter ]] && found=$(compgen -W 'tc xdp' -- "$word")
+		;;
 	--only) found=$(compgen -W 'tcp udp' -- "$word") ;;
 	--in | --out) found=$(compgen -W "$(ls /sys/class/net)" -- "$word") ;;
 	--log-level) found=$(compgen -W 'error warn info debug' -- "$word") ;;
@@ -47,7 +50,7 @@ _bpfw() {
 	block) found=$(compgen -W 'add del test load list' -- "$word") ;;
 	flows | stats | status) found=$(compgen -W '--json' -- "$word") ;;
 	*)
-		[[ ${COMP_WORDS[1]} == filter ]] && command=(filter)
+		[[ ${COMP_WORDS[1]} == @(filter|set|block) ]] && command=("${COMP_WORDS[1]}")
 		found=$(compgen -W "$(_bpfw_options "${COMP_WORDS[0]}" "${command[@]}")" -- "$word")
 		if ((COMP_CWORD == 1)); then
 			found+=$'\n'$(compgen -W 'block filter flows set stats status' -- "$word")

@@ -285,6 +285,8 @@ COMPLETIONS = {
     "command of the filter": ("BPFW filter ", {"load", "show", "why", "zero", "flush", "log",
                                               "unload"}),
     "option of the filter": ("BPFW filter show --c", {"--check", "--counters"}),
+    "hook of the filter": ("BPFW filter load - --hook ", {"tc", "xdp"}),
+    "option of the block list": ("BPFW block add --f", {"--for"}),
 }
 
 
