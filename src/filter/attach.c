@@ -222,7 +222,7 @@ static int stand_down_fast_paths(const struct attacher *to, bool more)
 
 	if (err)
 		log_error("cannot list the interfaces: %s", strerror(-err));
-	for (size_t i = 0; !err && all[i].if_index; i++) {
+	for (size_t i = 0; all && all[i].if_index && !err; i++) {
 		err = stand_down_at_xdp(all[i].if_index);
 		if (!err && more)
 			err = stand_down_elsewhere(to, all[i].if_index);
