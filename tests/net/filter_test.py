@@ -70,13 +70,16 @@ def times():
     def date(days):
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now + days * 86400))
 
+    # The stop has to be before the start, and midnight lies between the two before 23:00.
+    start, stop = (2, 1) if clock(2) > clock(1) else (1, -1)
     today, tomorrow = (time.strftime("%a", time.gmtime(now + days * 86400)) for days in (0, 1))
     day, other = time.gmtime(now).tm_mday, time.gmtime(now + 86400).tm_mday
     return [["--timestart", clock(-1), "--timestop", clock(1)],
             ["--timestart", clock(2), "--timestop", clock(3)],
             ["--timestart", clock(1), "--timestop", clock(-1)],
-            ["--timestart", clock(2), "--timestop", clock(1), "--contiguous"],
-            ["--timestart", clock(2), "--timestop", clock(1), "--contiguous", "--weekdays", today],
+            ["--timestart", clock(start), "--timestop", clock(stop), "--contiguous"],
+            ["--timestart", clock(start), "--timestop", clock(stop), "--contiguous", "--weekdays",
+             today],
             ["--datestart", date(-1)], ["--datestart", date(1)], ["--datestop", date(-1)],
             ["--datestart", date(-1), "--datestop", date(1), "--weekdays", today],
             ["--weekdays", tomorrow], ["--weekdays", f"{today},{tomorrow}", "--kerneltz"],
