@@ -18,16 +18,41 @@
 
 /* ---- Entry ----------------------------------------------------------------------- */
 
-/* EtherType and length of the link header; 0 if the rules are not about such frames. */
-static __always_inline __be16 network_type(struct frame *frame, __u32 *l3)
+#define PRIORITY_TAGS 2
+
+static __always_inline bool is_vlan(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/*
+ * EtherType and length of the link header; 0 if the rules are not about such frames. A tag of no
+ * VLAN (802.1p) is taken off by the kernel, and the packet is the port's like any other
+ * (__netif_receive_skb_core()); what is left of more than PRIORITY_TAGS is a tag's type. At TC the
+ * kernel has taken the first one off, and goes by skb->protocol, whatever the header says.
+ */
+static __always_inline __be16 network_type(struct frame *frame, bool outgoing, __u32 *l3)
 {
 	const struct ethhdr *eth;
+	const __be16 *tag;
+	__be16 type;
 
 	*l3 = ETH_HLEN;
-	if (!frame->is_xdp && frame->skb->vlan_present)
+	if (!frame->is_xdp && frame->skb->vlan_present &&
+	    (outgoing || (frame->skb->vlan_tci & VLAN_VID_MASK)))
 		return 0;
 	eth = frame_bytes(frame, 0, ETH_HLEN);
-	return eth ? eth->h_proto : 0;
+	if (!eth)
+		return 0;
+	type = frame->is_xdp || outgoing ? eth->h_proto : (__be16)frame->skb->protocol;
+	for (int i = 0; i < PRIORITY_TAGS && is_vlan(type); i++) {
+		tag = frame_bytes(frame, *l3, VLAN_HLEN);
+		if (!tag || outgoing || (tag[0] & bpf_htons(VLAN_VID_MASK)))
+			return 0;
+		type = tag[1];
+		*l3 += VLAN_HLEN;
+	}
+	return type;
 }
 
 /* What comes in meets the block list first; where there is none, its slot is empty. */
@@ -48,7 +73,7 @@ static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgo
 	if (!walk)
 		return frame_drop(frame);
 	frame_load(frame);
-	type = bare ? (__be16)frame->skb->protocol : network_type(frame, &l3);
+	type = bare ? (__be16)frame->skb->protocol : network_type(frame, outgoing, &l3);
 	walk->generation = 0;
 	walk->l3 = l3;
 	walk->outgoing = outgoing;
@@ -57,9 +82,9 @@ static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgo
 		enter_family(frame, 0, outgoing);
 	else if (type == bpf_htons(ETH_P_IPV6))
 		enter_family(frame, 1, outgoing);
-	else
+	else if (!is_vlan(type))
 		return frame_pass(frame);
-	return frame_drop(frame);
+	return frame_drop(frame); /* or too many tags */
 }
 
 SEC("xdp")
