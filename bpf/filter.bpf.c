@@ -196,7 +196,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	walk->out = 0;
 	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);
 	if (parsed == PARSED_BROKEN)
-		return FILTER_ACCEPT;
+		return FILTER_DROP;
 	hook = find_start(walk, frame);
 	if (hook < 0)
 		return FILTER_ACCEPT;

@@ -51,7 +51,8 @@ static __always_inline void *frame_bytes(struct frame *frame, __u64 offset, __u6
 
 	if (offset > FRAME_HEADERS)
 		return NULL;
-	offset &= FRAME_HEADERS; /* what old verifiers understand */
+	asm volatile("" : "+r"(offset));
+	offset &= FRAME_HEADERS; /* what old verifiers understand, whatever the comparison was */
 	bytes = frame->data + offset;
 	if (bytes + size <= frame->data_end)
 		return bytes;

@@ -12,52 +12,82 @@
 #define IPPROTO_ICMPV6 58
 #define IPV6_EXTENSIONS 8 /* headers before the transport's */
 
-/* Ports, flags, ICMP types: the first bytes of the transport header. */
-static __always_inline void parse_transport(struct filter_walk *walk, struct frame *frame)
-{
-	const __u8 *header;
-
-	switch (walk->protocol) {
-	case IPPROTO_TCP:
-		header = frame_bytes(frame, walk->l4, TCP_HLEN);
-		if (!header) {
-			walk->bad_tcp = 1;
-			return;
-		}
-		walk->tcp_flags = header[TCP_FLAG_BYTE];
-		break;
-	case IPPROTO_UDP:
-	case IPPROTO_UDPLITE:
-	case IPPROTO_SCTP:
-	case IPPROTO_DCCP:
-		header = frame_bytes(frame, walk->l4, 4);
-		break;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
-		header = frame_bytes(frame, walk->l4, 4);
-		if (!header)
-			return;
-		walk->icmp_type = header[0];
-		walk->icmp_code = header[1];
-		walk->has_l4 = 1;
-		return;
-	default:
-		return;
-	}
-	if (!header)
-		return;
-	walk->source_port = (__u16)(header[0] << 8 | header[1]);
-	walk->destination_port = (__u16)(header[2] << 8 | header[3]);
-	walk->has_l4 = 1;
-	walk->has_ports = 1;
-}
-
 /* What parsing has come to. */
 enum parsed {
 	PARSED,
 	PARSED_BROKEN,  /* ip_rcv(), ipv6_rcv() drop it, before any rule */
 	PARSED_UNKNOWN, /* what the rules ask about cannot be found */
 };
+
+/* What is behind the packet's end in the frame is none of it: the stack cuts it off. */
+static __always_inline bool has_bytes(const struct filter_walk *walk, __u32 offset, __u32 size)
+{
+	return offset - walk->l3 + size <= walk->length;
+}
+
+static __always_inline void *packet_bytes(const struct filter_walk *walk, struct frame *frame,
+					  __u32 offset, __u32 size)
+{
+	return has_bytes(walk, offset, size) ? frame_bytes(frame, offset, size) : NULL;
+}
+
+/*
+ * Ports, flags, ICMP types: the first bytes of the transport header. A packet may end before them,
+ * but where it does not and they are out of reach, nobody knows what the rules would say.
+ */
+static __always_inline enum parsed parse_transport(struct filter_walk *walk, struct frame *frame)
+{
+	const __u8 *header;
+
+	switch (walk->protocol) {
+	case IPPROTO_TCP:
+		walk->bad_tcp = !has_bytes(walk, walk->l4, TCP_HLEN);
+		if (walk->bad_tcp)
+			return PARSED;
+		header = frame_bytes(frame, walk->l4, TCP_HLEN);
+		if (!header)
+			return PARSED_UNKNOWN;
+		walk->tcp_flags = header[TCP_FLAG_BYTE];
+		break;
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		if (!has_bytes(walk, walk->l4, 4))
+			return PARSED;
+		header = frame_bytes(frame, walk->l4, 4);
+		if (!header)
+			return PARSED_UNKNOWN;
+		break;
+	default:
+		return PARSED;
+	}
+	walk->has_l4 = 1;
+	if (walk->protocol == IPPROTO_ICMP || walk->protocol == IPPROTO_ICMPV6) {
+		walk->icmp_type = header[0];
+		walk->icmp_code = header[1];
+		return PARSED;
+	}
+	walk->source_port = (__u16)(header[0] << 8 | header[1]);
+	walk->destination_port = (__u16)(header[2] << 8 | header[3]);
+	walk->has_ports = 1;
+	return PARSED;
+}
+
+/*
+ * The length of a packet whose header says 0. Of IPv4 and TCP it is one that GRO or TCP has made larger
+ * than headers can tell (iph_totlen()); of IPv6 the same, or one that has a jumbogram's place for its
+ * length (RFC 2675): ipv6_rcv() takes all that there is.
+ */
+static __always_inline __u32 untold_length(const struct frame *frame, const struct filter_walk *walk,
+					   __u8 next_header)
+{
+	const bool large = !frame->is_xdp && frame->skb->gso_size;
+
+	return large || (is_ipv6 && next_header == NEXTHDR_HOP) ? frame_len(frame) - walk->l3 : 0;
+}
 
 static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct frame *frame)
 {
@@ -69,6 +99,8 @@ static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct f
 		return PARSED_BROKEN;
 	header_len = (((const __u8 *)ip)[0] & 0xf) * 4;
 	walk->length = bpf_ntohs(ip->tot_len);
+	if (!walk->length)
+		walk->length = untold_length(frame, walk, 0);
 	if (header_len < IPV4_HLEN || walk->length < header_len ||
 	    walk->length > frame_len(frame) - walk->l3)
 		return PARSED_BROKEN;
@@ -83,9 +115,7 @@ static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct f
 	walk->first_of_many = !offset && (ip->frag_off & bpf_htons(IP_MF));
 	walk->fragment_id = ip->id;
 	walk->bad_tcp = offset == 1 && walk->protocol == IPPROTO_TCP;
-	if (!walk->fragment)
-		parse_transport(walk, frame);
-	return PARSED;
+	return walk->fragment ? PARSED : parse_transport(walk, frame);
 }
 
 /* The headers between IPv6's and the transport's; as ipv6_find_hdr() goes over them. */
@@ -96,7 +126,7 @@ static __always_inline bool skip_extensions(struct filter_walk *walk, struct fra
 
 		switch (walk->protocol) {
 		case NEXTHDR_FRAGMENT:
-			header = frame_bytes(frame, walk->l4, 8);
+			header = packet_bytes(walk, frame, walk->l4, 8);
 			if (!header)
 				return false;
 			walk->fragment = (header[2] << 8 | (header[3] & 0xf8)) != 0;
@@ -108,7 +138,7 @@ static __always_inline bool skip_extensions(struct filter_walk *walk, struct fra
 				return true;
 			break;
 		case NEXTHDR_AUTH:
-			header = frame_bytes(frame, walk->l4, 8);
+			header = packet_bytes(walk, frame, walk->l4, 8);
 			if (!header)
 				return false;
 			walk->protocol = header[0];
@@ -117,7 +147,7 @@ static __always_inline bool skip_extensions(struct filter_walk *walk, struct fra
 		case NEXTHDR_HOP:
 		case NEXTHDR_ROUTING:
 		case NEXTHDR_DEST:
-			header = frame_bytes(frame, walk->l4, 8);
+			header = packet_bytes(walk, frame, walk->l4, 8);
 			if (!header)
 				return false;
 			walk->protocol = header[0];
@@ -134,10 +164,15 @@ static __always_inline enum parsed parse_ipv6(struct filter_walk *walk, struct f
 {
 	const struct ipv6hdr *ip6 = frame_bytes(frame, walk->l3, IPV6_HLEN);
 	const __be32 *address;
+	__u32 untold;
 
 	if (!ip6 || ((const __u8 *)ip6)[0] >> 4 != 6)
 		return PARSED_BROKEN;
 	walk->length = IPV6_HLEN + bpf_ntohs(ip6->payload_len);
+	if (walk->length == IPV6_HLEN) {
+		untold = untold_length(frame, walk, ip6->nexthdr);
+		walk->length = untold ? untold : IPV6_HLEN;
+	}
 	if (walk->length > frame_len(frame) - walk->l3)
 		return PARSED_BROKEN;
 	address = (const void *)&ip6->saddr;
@@ -151,9 +186,7 @@ static __always_inline enum parsed parse_ipv6(struct filter_walk *walk, struct f
 	walk->l4 = walk->l3 + IPV6_HLEN;
 	if (!skip_extensions(walk, frame))
 		return PARSED_UNKNOWN;
-	if (!walk->fragment)
-		parse_transport(walk, frame);
-	return PARSED;
+	return walk->fragment ? PARSED : parse_transport(walk, frame);
 }
 
 /* Forget the packet before, and look at this one. */

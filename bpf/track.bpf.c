@@ -136,7 +136,7 @@ static __always_inline void track_tcp(struct filter_walk *walk, struct frame *fr
 /* udp_error(), but for the checksum. A first fragment is looked at when all are together. */
 static __always_inline bool is_valid_udp(const struct filter_walk *walk, struct frame *frame)
 {
-	const __u8 *header = frame_bytes(frame, walk->l4, UDP_HLEN);
+	const __u8 *header = packet_bytes(walk, frame, walk->l4, UDP_HLEN);
 	__u32 length;
 
 	if (!header)
@@ -211,7 +211,7 @@ static __always_inline void track_icmp(struct filter_walk *walk, struct frame *f
 {
 	struct other_tuple tuple = { .protocol = walk->protocol,
 				     .family = is_ipv6 ? AF_INET6 : AF_INET };
-	const __u8 *header = frame_bytes(frame, walk->l4, ICMP_HLEN);
+	const __u8 *header = packet_bytes(walk, frame, walk->l4, ICMP_HLEN);
 
 	if (!header)
 		return;
@@ -244,7 +244,7 @@ static __always_inline void track_generic(struct filter_walk *walk, struct frame
 	if (walk->protocol == IPPROTO_SCTP || walk->protocol == IPPROTO_DCCP)
 		return;
 	if (walk->protocol == IPPROTO_GRE) {
-		const __u8 *header = frame_bytes(frame, walk->l4, 4);
+		const __u8 *header = packet_bytes(walk, frame, walk->l4, 4);
 
 		if (!header || (header[1] & 7))
 			return;
