@@ -155,10 +155,10 @@ int pass_tc(struct __sk_buff *ctx __attribute__((unused)))
 /* ---- Judging --------------------------------------------------------------------- */
 
 /*
- * Which chain the walk begins in: the number of a hook, or nat_chain; NO_HOOK. The walk through the
+ * Which chain the walk begins in: the number of a hook, or nat_chain; UNKNOWN_HOOK. The walk through the
  * table nat is traced together with the one behind it.
  */
-static __always_inline int find_start(struct filter_walk *walk, const struct frame *frame)
+static __always_inline int find_start(struct filter_walk *walk, struct frame *frame)
 {
 	if (!frame->is_xdp && walk->outgoing)
 		return route_out(walk, frame);
@@ -175,10 +175,7 @@ static __always_inline int find_start(struct filter_walk *walk, const struct fra
 	return route_in(walk, frame);
 }
 
-/*
- * Begin: what is the packet, which chain is it for? Returns STEP_ON, or a verdict where no rule is
- * asked.
- */
+/* Begin: what is the packet, which chain is it for? Returns STEP_ON, or FILTER_DROP. */
 static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 {
 	enum parsed parsed;
@@ -198,9 +195,7 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	if (parsed == PARSED_BROKEN)
 		return FILTER_DROP;
 	hook = find_start(walk, frame);
-	if (hook < 0)
-		return FILTER_ACCEPT;
-	if (parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp))
+	if (hook < 0 || parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp))
 		return FILTER_DROP;
 	parse_link(walk, frame);
 	parse_options(walk, frame);

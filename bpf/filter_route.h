@@ -5,8 +5,9 @@
 
 #include "filter_maps.h"
 #include "filter_packet.h"
+#include "filter_search.h"
 
-#define NO_HOOK (-1) /* no rule is asked: the stack has no use for the packet */
+#define UNKNOWN_HOOK (-1) /* what the rules ask about cannot be found */
 
 /* What bpf_fib_lookup() is asked, up to its answer. */
 #define QUESTION_WORDS (__builtin_offsetof(struct bpf_fib_lookup, h_vlan_proto) / sizeof(__u32))
@@ -17,9 +18,13 @@ union route_question {
 };
 
 enum route {
-	ROUTE_HERE,    /* local, broadcast, multicast; also none, when the stack drops it */
+	/*
+	 * Local; also none, or one that leads nowhere: the stack drops it then, unless DNAT sends it
+	 * elsewhere, or marks choose other routes.
+	 */
+	ROUTE_HERE,
 	ROUTE_ONWARD,  /* to be forwarded */
-	ROUTE_NOWHERE, /* a route says that it shall not be */
+	ROUTE_UNKNOWN, /* to be forwarded, but the kernel does not say by which device */
 };
 
 /*
@@ -43,8 +48,18 @@ struct {
 	__type(value, struct route_memory);
 } routes SEC(".maps");
 
+/* Traffic class and flow label, which multipath goes by, as ip6_flowinfo() takes them. */
+static __always_inline __be32 read_flow(const struct filter_walk *walk, struct frame *frame)
+{
+	const __be32 *ip6;
+
+	frame_load(frame);
+	ip6 = frame_bytes(frame, walk->l3, IPV6_HLEN);
+	return ip6 ? *ip6 & bpf_htonl(0x0fffffff) : 0;
+}
+
 static __always_inline void fill_question(struct bpf_fib_lookup *question,
-					  const struct filter_walk *walk)
+					  const struct filter_walk *walk, struct frame *frame)
 {
 	question->family = is_ipv6 ? AF_INET6 : AF_INET;
 	question->l4_protocol = walk->protocol;
@@ -55,7 +70,7 @@ static __always_inline void fill_question(struct bpf_fib_lookup *question,
 		question->dport = bpf_htons(walk->destination_port);
 	}
 	if (is_ipv6) {
-		question->flowinfo = bpf_htonl((__u32)walk->tos << 20);
+		question->flowinfo = read_flow(walk, frame);
 		for (int i = 0; i < 4; i++) {
 			question->ipv6_src[i] = walk->source[i];
 			question->ipv6_dst[i] = walk->destination[i];
@@ -88,13 +103,10 @@ static __always_inline enum route ask_kernel(const struct frame *frame,
 	switch (ask_route(frame, question)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
-	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
 		return ROUTE_ONWARD;
-	case BPF_FIB_LKUP_RET_BLACKHOLE:
-	case BPF_FIB_LKUP_RET_UNREACHABLE:
-	case BPF_FIB_LKUP_RET_PROHIBIT:
-		return ROUTE_NOWHERE;
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		return ROUTE_UNKNOWN;
 	default:
 		return ROUTE_HERE;
 	}
@@ -162,12 +174,13 @@ static __always_inline enum route find_route(const struct frame *frame,
 	return route;
 }
 
-/* ip_forward() answers those whose time is over before it asks a rule. */
+/*
+ * ip_forward() answers those whose time is over before it asks a rule. Here they are asked, because
+ * the packet need not get there: what is redirected to this machine by NAT or a mark is delivered.
+ */
 static __always_inline int forward(struct filter_walk *walk, __u32 out)
 {
-	if (walk->ttl <= 1)
-		return NO_HOOK;
-	walk->ttl--; /* as it is when FORWARD sees it */
+	walk->ttl -= walk->ttl > 0; /* as it is when FORWARD sees it */
 	walk->out = out;
 	return FILTER_HOOK_FORWARD;
 }
@@ -179,8 +192,21 @@ static __always_inline __u32 ingress_device(const struct frame *frame)
 	return frame->is_xdp ? frame->xdp->ingress_ifindex : frame->skb->ifindex;
 }
 
+/*
+ * Multicast and broadcast are for INPUT whatever routes say (ip_route_input_rcu(),
+ * ip_route_input_slow()): a lookup finds the default route for most of them.
+ */
+static __always_inline bool is_for_many(const struct filter_walk *walk)
+{
+	const __be32 to = walk->destination[0];
+
+	if (is_ipv6)
+		return (to & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+	return (to & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || to == 0xffffffff || !to;
+}
+
 /* A packet that came in: for this machine, or to be forwarded? */
-static __always_inline int route_in(struct filter_walk *walk, const struct frame *frame)
+static __always_inline int route_in(struct filter_walk *walk, struct frame *frame)
 {
 	union route_question question = {};
 	__u32 out = 0;
@@ -188,12 +214,14 @@ static __always_inline int route_in(struct filter_walk *walk, const struct frame
 	walk->in = ingress_device(frame);
 	if (tracing && assumed_out)
 		return forward(walk, assumed_out);
-	fill_question(&question.asked, walk);
+	if (is_for_many(walk))
+		return FILTER_HOOK_INPUT;
+	fill_question(&question.asked, walk, frame);
 	switch (find_route(frame, &question, &out)) {
 	case ROUTE_ONWARD:
 		return forward(walk, out);
-	case ROUTE_NOWHERE:
-		return NO_HOOK;
+	case ROUTE_UNKNOWN:
+		return uses(FILTER_OUT) ? UNKNOWN_HOOK : forward(walk, 0);
 	default:
 		return FILTER_HOOK_INPUT;
 	}

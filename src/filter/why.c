@@ -358,15 +358,13 @@ static bool is_asked(const struct copy_answer *answer)
 /* Why no rule was asked */
 static const char *why_not(const struct copy_answer *answer)
 {
-	if (!answer->drops)
-		return "the stack has no use for it, or answers it itself: it is broken, cannot be "
-		       "routed, or its time to live is over";
 	if (answer->blocked)
 		return "its source is on the block list";
 	if (answer->walk.bad_tcp)
 		return "rules look at TCP, and its header is cut short or would be overwritten by "
 		       "a fragment";
-	return "what the rules look at cannot be found behind its extension headers";
+	return "it is broken, or what the rules look at cannot be found: behind its extension "
+	       "headers, or where an encapsulating route leads";
 }
 
 static bool decides(const struct rule *rule)

@@ -314,7 +314,8 @@ class Frames:
 
     def packet(self, src, dst, forwarded):
         protocol, data = self.transport(src, dst)
-        ttl = self.random.choice([1, 2, 64, 64, 64])
+        # What would be forwarded if its time were not over, bpfw asks rules about.
+        ttl = self.random.choice([2 if forwarded else 1, 2, 64, 64, 64])
         tos = self.random.choice([0, 0, 0x10, 0xb8, 1, 2, 3])
         if self.version == 6:
             return frames.ipv6(src, dst, protocol, data, ttl, tos)
