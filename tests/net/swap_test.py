@@ -6,10 +6,12 @@ is killed.
 Two rulesets agree about two kinds of packets and differ in two others; and what one of them numbers
 as accepting, the other one numbers as dropping, so that a mixture of both shows.
 
-BPFW_TEST_LOADS says how many loads at each hook there are while packets arrive, BPFW_TEST_STEPS at
-how many of its system calls each kind of change is killed (0: all of them).
+BPFW_TEST_LOADS says how many loads at each hook there are while packets arrive, BPFW_TEST_SWAPS how
+many swaps, BPFW_TEST_STEPS at how many of its system calls each kind of change is killed (0: all of
+them).
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -21,6 +23,7 @@ import time
 
 from netlab import Skip, TcpFlow, equal, expect, main, test
 from netlab import frames
+from netlab import live
 from netlab import xdp
 from netlab import lab as topology
 from netlab.filter import AT_XDP, Filter, directory_of, load_words
@@ -28,12 +31,13 @@ from netlab.lab import wait_until
 
 LOADS = int(os.environ.get("BPFW_TEST_LOADS") or 10)
 LOADS_TIME = 15 if LOADS <= 10 else 3600  # seconds; the verifier takes most of them
-SWAPS = 1000
+SWAPS = int(os.environ.get("BPFW_TEST_SWAPS") or 1000)
 STEPS = int(os.environ.get("BPFW_TEST_STEPS") or "3")
+LAST_CALLS = 20  # of a load: what is changed there is what it puts in force
 BATCH = 64
-BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_OBJ_GET, BPF_PROG_GET_FD_BY_ID = 1, 2, 7, 13
-BOTH, NEITHER, FIRST, SECOND = 7, 9, 80, 81
-KINDS = (FIRST, SECOND, NEITHER, BOTH)
+FAMILIES = 2  # as filter_layout.h has them
+KINDS = FIRST, SECOND, NEITHER, BOTH = range(80, 84)
+OWN_KINDS = OWN_FIRST, OWN_SECOND, OWN_BOTH = range(90, 93)  # packets of the router itself
 HOOKS = ("tc", "xdp")
 
 RULES = """*filter
@@ -44,15 +48,18 @@ RULES = """*filter
 -A FORWARD -p udp -m udp --dport {0} -j {1}
 -A FORWARD -p udp -m udp --dport {2} -j {3}
 -A FORWARD -p udp -m udp --dport {4} -j ACCEPT
+-A OUTPUT -p udp -m udp --dport {5} -j DROP
 COMMIT
 """
-TEXTS = (RULES.format(NEITHER, "DROP", BOTH, "ACCEPT", FIRST),
-         RULES.format(BOTH, "ACCEPT", NEITHER, "DROP", SECOND))
-VERDICTS = ({BOTH, FIRST}, {BOTH, SECOND})
-NO_RULES = set(KINDS)
+TEXTS = (RULES.format(NEITHER, "DROP", BOTH, "ACCEPT", FIRST, OWN_SECOND),
+         RULES.format(BOTH, "ACCEPT", NEITHER, "DROP", SECOND, OWN_FIRST))
+VERDICTS = ({BOTH, FIRST, OWN_BOTH, OWN_FIRST}, {BOTH, SECOND, OWN_BOTH, OWN_SECOND})
+NO_RULES = {*KINDS, *OWN_KINDS}
 
-COUNTERS = "\n".join(f"	counter port{kind} {{ }}" for kind in KINDS)
-COUNT = "\n".join(f"		udp dport {kind} counter name port{kind} drop" for kind in KINDS)
+COUNTED = (*KINDS, *OWN_KINDS)
+COUNTERS = "\n".join(f"	counter port{kind} {{ }}" for kind in COUNTED)
+COUNT = "\n".join(f"		udp dport {kind} counter name port{kind} drop" for kind in COUNTED)
+CHANGE = re.compile("BPF_MAP_(UPDATE|DELETE)_ELEM")
 COUNTING = f"""flush ruleset
 table inet arrivals {{
 {COUNTERS}
@@ -79,7 +86,10 @@ class Router:
         for host, mac, device in ((topology.CLIENT, topology.CLIENT_MAC, "lan0"),
                                   (topology.SERVER, topology.SERVER_MAC, "wan0")):
             self.namespace.ip(f"neigh replace {host[4]} lladdr {mac} dev {device} nud permanent")
+        if live.POSSIBLE:  # frames that a program sends need a receiver that polls
+            self.lab.tune_endpoint(self.namespace, "lan0")
         self.lab.server.run("nft", "-f", "-", stdin=COUNTING)
+        self._own = context.keep(self.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.near = context.keep(frames.Port(self.lab.client, "eth0"))
         self.filter = Filter(context, self.lab)
         self.load = self.filter.load
@@ -98,13 +108,19 @@ class Router:
         return lost
 
     def verdicts(self):
-        """Which kinds of packets arrive: the last to be sent is one that always should."""
+        """Which kinds of packets arrive: the last to be sent are those that always should.
+
+        What the router sends itself is judged at TC, whatever the hook of what comes in."""
         before = self.arrivals()
+        for kind in OWN_KINDS:
+            with contextlib.suppress(PermissionError):
+                self._own.sendto(b"", (topology.SERVER[4], kind))
         for kind in KINDS:
             self.near.send(datagram(kind))
-        wait_until(lambda: self.arrivals()[BOTH] > before[BOTH], 1)
+        wait_until(lambda: all(self.arrivals()[kind] > before[kind]
+                               for kind in (BOTH, OWN_BOTH)), 1)
         after = self.arrivals()
-        return {kind for kind in KINDS if after[kind] > before[kind]}
+        return {kind for kind in after if after[kind] > before[kind]}
 
 
 class _Vector(ctypes.Structure):
@@ -156,52 +172,63 @@ class Sender(threading.Thread):
         self._socket.close()
 
 
-class Slot:
-    """Where the program of the IPv4 ruleset stands: a swap is one update of it."""
+class Turn:
+    """Which of two rulesets of IPv4 is in force, at all hooks: a swap is one update of it."""
 
-    def __init__(self, namespace, hook):
-        path = os.path.join(directory_of(namespace), f"stages_{hook}")
-        text = ctypes.create_string_buffer(path.encode())
-        self._key, self._value = ctypes.c_uint32(0), ctypes.c_uint32(0)
-        self._map = xdp.bpf(BPF_OBJ_GET, struct.pack("=Q", ctypes.addressof(text)))
+    def __init__(self, namespace):
+        directory = directory_of(namespace)
+        self._word = xdp.Map(path=os.path.join(directory, "turns"))
+        self._slots = [xdp.Map(path=os.path.join(directory, f"stages_{hook}")) for hook in HOOKS]
 
-    def _element(self, command):
-        xdp.bpf(command, struct.pack("=LLQQQ", self._map, 0, ctypes.addressof(self._key),
-                                     ctypes.addressof(self._value), 0))
+    def get(self):
+        return self._word[0]
 
-    def program(self):
-        """A descriptor of the program that is there."""
-        self._element(BPF_MAP_LOOKUP_ELEM)
-        return xdp.bpf(BPF_PROG_GET_FD_BY_ID, struct.pack("=L", self._value.value))
+    def set(self, turn):
+        self._word[0] = turn
 
-    def set(self, program):
-        self._value.value = program
-        self._element(BPF_MAP_UPDATE_ELEM)
+    def programs(self):
+        """Descriptors of the programs in force, by hook."""
+        slot = self.get() * FAMILIES
+        return [xdp.bpf(xdp.BPF_PROG_GET_FD_BY_ID, struct.pack("=L", slots[slot]))
+                for slots in self._slots]
+
+    def fill(self, turn, programs):
+        """The next load has emptied these slots."""
+        for slots, program in zip(self._slots, programs):
+            slots[turn * FAMILIES] = program
 
 
 class Traffic:
     """Packets of all kinds while swaps go on, and what came of them."""
 
-    def __init__(self, router):
-        self._router = router
-        self._before, self._dropped = router.arrivals(), router.dropped()
-        self._sender = Sender(router.lab.client)
+    def __init__(self, context, router):
+        self._router, self._dropped, self._sink = router, router.dropped(), None
+        if live.POSSIBLE:
+            self._sink = context.keep(live.Sink(router.lab.server, "eth0", KINDS))
+            self._sender = live.Generator(router.lab.client, "eth0", datagram(BOTH), KINDS)
+        else:
+            self._sender = Sender(router.lab.client)
+        self._before = self._arrivals()
         self._started = time.monotonic()
         self._sender.start()
 
+    def _arrivals(self):
+        return self._sink.arrived() if self._sink else self._router.arrivals()
+
     def judge(self, context, swaps):
         """What both rulesets accept has arrived, what both drop has not."""
-        sender, router, before = self._sender, self._router, self._before
-        sender.stop()
-        duration = time.monotonic() - self._started
-        wait_until(lambda: router.arrivals()[BOTH] - before[BOTH] >= sender.sent[BOTH], 0.5)
-        after, dropped = router.arrivals(), router.dropped() - self._dropped
-        arrived = {kind: after[kind] - before[kind] for kind in KINDS}
-        context.note(f"{swaps} swaps in {duration:.1f} s, {sum(sender.sent.values())} packets, "
-                     f"queues dropped {dropped}; arrived: {arrived}")
-        expect(sender.sent[BOTH] >= swaps, f"only {sender.sent} were sent")
+        before = self._before
+        self._sender.stop()
+        duration, sent = time.monotonic() - self._started, self._sender.sent
+        wait_until(lambda: self._arrivals()[BOTH] - before[BOTH] >= sent[BOTH], 0.5)
+        after, dropped = self._arrivals(), self._router.dropped() - self._dropped
+        arrived, packets = {kind: after[kind] - before[kind] for kind in KINDS}, sum(sent.values())
+        context.note(f"{swaps} swaps in {duration:.1f} s, {packets} packets "
+                     f"({packets / duration / 1e6:.2f} million a second), "
+                     f"queues dropped {dropped}; sent: {sent}, arrived: {arrived}")
+        expect(sent[BOTH] >= swaps, f"only {sent} were sent")
         equal(arrived[NEITHER], 0, "packets that both rulesets drop, and that arrived")
-        lost = sender.sent[BOTH] - arrived[BOTH]
+        lost = sent[BOTH] - arrived[BOTH]
         expect(0 <= lost <= dropped, f"{lost} packets that both rulesets accept were lost")
         expect(arrived[FIRST] and arrived[SECOND], "only one of the rulesets was in force")
 
@@ -210,7 +237,7 @@ class Traffic:
 def loads_under_traffic(context, hook):
     router = Router(context)
     router.load(TEXTS[0], hook)
-    traffic, deadline, loads = Traffic(router), time.monotonic() + LOADS_TIME, 0
+    traffic, deadline, loads = Traffic(context, router), time.monotonic() + LOADS_TIME, 0
     while loads < LOADS and (loads < 2 or time.monotonic() < deadline):
         loads += 1
         router.filter("load", "-", stdin=TEXTS[loads % 2])
@@ -222,13 +249,14 @@ def swaps_under_traffic(context, hook):
     """What a load does last, over and over, with the programs of two loads."""
     router = Router(context)
     router.load(TEXTS[0], hook)
-    slot = Slot(router.namespace, hook)
-    programs = [slot.program()]
+    turn = Turn(router.namespace)
+    first, programs = turn.get(), turn.programs()
     router.load(TEXTS[1])
-    programs.append(slot.program())
-    traffic = Traffic(router)
+    equal(turn.get(), 1 - first, "turn of the second load")
+    turn.fill(first, programs)
+    traffic = Traffic(context, router)
     for swap in range(SWAPS):
-        slot.set(programs[swap % 2])
+        turn.set(swap % 2)
         time.sleep(0.001)
     traffic.judge(context, SWAPS)
 
@@ -239,15 +267,19 @@ def calls_of(router, *words, stdin=None):
     return re.findall(r"\bbpf\((\w+)", traced.stderr)
 
 
-def steps_of(router, words, stdin):
-    """The numbers of those from which on it matters: what comes before makes maps and programs."""
+def steps_of(router, words, stdin, last=0):
+    """The numbers of those from which on it matters: what comes before makes maps and programs.
+
+    Among the last ones, all those after a change."""
     commands = calls_of(router, *words, stdin=stdin)
     loads = [at for at, command in enumerate(commands, 1) if command == "BPF_PROG_LOAD"]
     steps = list(range(loads[-1] + 1 if loads else 1, len(commands) + 1))
     expect(len(steps) > 3, f"no steps in {commands}")
     if STEPS and len(steps) > STEPS:
         spacing = len(steps) / STEPS
-        steps = sorted({steps[int(number * spacing)] for number in range(STEPS)} | {steps[-1]})
+        changes = {at + 1 for at in steps[-last - 1:-1] if CHANGE.match(commands[at - 1])}
+        steps = {steps[int(number * spacing)] for number in range(STEPS)} | {steps[-1]}
+        steps = sorted(steps | (changes if last else set()))
     return steps
 
 
@@ -267,8 +299,17 @@ class Change:
         self._first, self._before = name == "first load", other if name == "move" else hook
         self.words = ["unload"] if name == "unload" else load_words(hook)
         self.text = None if name == "unload" else TEXTS[1]
-        self.allowed = ((NO_RULES if self._first else VERDICTS[0]),
-                        (NO_RULES if name == "unload" else VERDICTS[1]))
+        self._allowed = ((NO_RULES if self._first else VERDICTS[0]),
+                         (NO_RULES if name == "unload" else VERDICTS[1]))
+        # Hooks are attached to one after the other, but rules change at all of them at once.
+        self._by_hook = name in ("first load", "unload")
+        self.last = LAST_CALLS if name == "swap" else 0
+
+    def allows(self, verdicts):
+        if not self._by_hook:
+            return verdicts in self._allowed
+        return all(any(verdicts & kinds == allowed & kinds for allowed in self._allowed)
+                   for kinds in (set(KINDS), set(OWN_KINDS)))
 
     def prepare(self):
         """From whatever state: a load is as if nothing had been, and so is an unload after it."""
@@ -286,17 +327,36 @@ def killed_at_every_step(context, name, hook):
         raise Skip("no strace here")
     change = Change(Router(context), name, hook)
     change.prepare()
-    steps = steps_of(change.router, change.words, change.text)
+    steps = steps_of(change.router, change.words, change.text, change.last)
     killed, seen = 0, set()
     for step in steps:
         change.prepare()
         killed += kill_at(change.router, step, change.words, change.text) != 0
         verdicts = change.router.verdicts()
-        expect(verdicts in change.allowed, f"killed at bpf() call {step}: arriving {verdicts}")
+        expect(change.allows(verdicts), f"killed at bpf() call {step}: arriving {verdicts}")
         seen.add(tuple(sorted(verdicts)))
     change.prepare()
     expect(killed >= len(steps) - 1, f"{killed} of {len(steps)} runs were killed")
     context.note(f"killed at {len(steps)} calls ({steps[0]} to {steps[-1]}); then arrived: {seen}")
+
+
+@test()
+def pins_of_another_version(context):
+    """A load does not go on with maps of another shape, and says what to do."""
+    router = Router(context)
+    router.load(TEXTS[0], "tc")
+    stages = os.path.join(directory_of(router.namespace), "stages_xdp")
+    os.unlink(stages)
+    other = context.keep(xdp.Map(xdp.MAP_TYPE_PROG_ARRAY, entries=2))
+    other.pin(stages)
+    refused = router.load(TEXTS[1], check=False)
+    equal(refused.returncode, 1, "exit status")
+    expect("another version" in refused.stderr and "filter unload" in refused.stderr,
+           refused.stderr)
+    equal(router.verdicts(), VERDICTS[0], "arriving after a load that was refused")
+    router.filter("unload")
+    router.load(TEXTS[1], "tc")
+    equal(router.verdicts(), VERDICTS[1], "arriving after the next load")
 
 
 @test(*HOOKS)
