@@ -9,15 +9,20 @@ what docs/filter.md names: where an ICMP answer to a packet that was forwarded c
 
 import contextlib
 import errno
+import ipaddress
 import select
 import socket
 import struct
 
-from filter_test import FAR, FILTER_HOOKS, NEAR, NO_RULES, NOISE, iptables_variant
-from netlab import equal, expect, frames, main, test
+from bare_test import TunLab
+from filter_state_test import TRACK, needs_kfuncs
+from filter_test import (FAR, FILTER_HOOKS, NEAR, NO_RULES, NOISE, SILENT, Router,
+                         iptables_variant)
+from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
+from netlab.lab import Lab
 from reject_test import (BY_ICMP, CODES, FIRST_CODE, ICMP, KERNEL, RESET, Packets, answer_to,
-                         expect_right_sums, quiet_router)
+                         completed, essence, expect_right_sums, quiet_router)
 
 RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -54,7 +59,7 @@ def in_iptables(namespace, version, text):
         namespace.run(f"{iptables}-restore", stdin=NO_RULES)
 
 
-# ---- A local process ------------------------------------------------------------------------------
+# ---- A local process -------------------------------------------------------------------------
 
 
 def queued_error(sock):
@@ -136,7 +141,7 @@ def for_many_nobody_answers(context, hook):
     expect("[3:99] -A OUTPUT -p udp -j REJECT" in shown, f"they have not been counted:\n{shown}")
 
 
-# ---- What is forwarded ------------------------------------------------------------------------------
+# ---- What is forwarded -----------------------------------------------------------------------
 
 
 def without_source(frame, version, what):
@@ -177,6 +182,226 @@ def forwarded_from_where_nothing_is_filtered(context, hook, version):
     for what, wanted in theirs.items():
         equal(ours[what].hex(" ") if ours[what] else None, wanted.hex(" ") if wanted else None,
               f"{what}: the answer")
+
+
+# ---- Connections with NAT --------------------------------------------------------------------
+
+DIALED, SERVED, LONG = 8080, 7, 200  # ports, and what is rejected: datagrams so long
+VIRTUAL = topology.VIRTUAL
+NAT = {
+    "masquerade": """
+	chain postrouting { type nat hook postrouting priority srcnat; oifname "wan0" masquerade; }""",
+    "dnat": f"""
+	chain prerouting {{
+		type nat hook prerouting priority dstnat;
+		ip daddr {VIRTUAL[4]} udp dport {DIALED} dnat ip to {FAR[4][0]}:{SERVED}
+		ip daddr {VIRTUAL[4]} tcp dport {DIALED} dnat ip to {FAR[4][0]}:{SERVED}
+		ip6 daddr {VIRTUAL[6]} udp dport {DIALED} dnat ip6 to [{FAR[6][0]}]:{SERVED}
+		ip6 daddr {VIRTUAL[6]} tcp dport {DIALED} dnat ip6 to [{FAR[6][0]}]:{SERVED}
+	}}""",
+    "port": f"""
+	chain prerouting {{
+		type nat hook prerouting priority dstnat;
+		iifname "lan0" udp dport {DIALED} dnat to :{SERVED}
+		iifname "lan0" tcp dport {DIALED} dnat to :{SERVED}
+	}}""",
+}
+
+
+def stateful_rules(version):
+    return "\n".join([NO_RULES.partition("COMMIT")[0].rstrip(), *NOISE[version],
+                      "-A FORWARD -m conntrack --ctstate INVALID -j DROP",
+                      f"-A FORWARD -p udp -m length --length {LONG}:2000 -m conntrack --ctstate "
+                      f"ESTABLISHED -j REJECT --reject-with {CODES[version][3]}",
+                      "-A FORWARD -p tcp -m tcp --tcp-flags PSH PSH -m conntrack --ctstate "
+                      "ESTABLISHED -j REJECT --reject-with tcp-reset",
+                      "COMMIT", ""])
+
+
+class Connection:
+    """From the near side; what comes out at the far side says what NAT has made of it."""
+
+    def __init__(self, router, version, nat, protocol, sport):
+        self.router, self.version, self.protocol = router, version, protocol
+        address = VIRTUAL if nat == "dnat" else {number: FAR[number][0] for number in (4, 6)}
+        port = SERVED if nat == "masquerade" else DIALED
+        self.near = (NEAR[version][0], address[version], sport, port)
+        self.far = None  # as above: source, destination, their ports
+
+    def send(self, near, *data):
+        ends = self.near if near else self.far
+        made = (frames.tcp if self.protocol == socket.IPPROTO_TCP else frames.udp)(*ends, *data)
+        packet = (frames.ipv4 if self.version == 4 else frames.ipv6)(*ends[:2], self.protocol, made)
+        if near:
+            self.router.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
+        else:
+            self.router.far.send(frames.ethernet(topology.WAN0_MAC, topology.SERVER_MAC, packet))
+
+    def passes(self, near, *data):
+        """It comes out at the other side."""
+        self.send(near, *data)
+        seen = self.router.settle()
+        equal([len(side) for side in seen], [0, 1] if near else [1, 0], "packets that came out")
+        if near:
+            packet, size = seen[1][0].data[14:], 4 if self.version == 4 else 16
+            at, l4 = (12, 20) if self.version == 4 else (8, 40)
+            src, dst = (str(ipaddress.ip_address(packet[at + size * n:at + size * n + size]))
+                        for n in (0, 1))
+            sport, dport = struct.unpack_from("!HH", packet, l4)
+            self.far = (dst, src, dport, sport)
+
+    def answer(self, near, *data):
+        """What is sent back for it; nothing comes out at the other side."""
+        self.send(near, *data)
+        sides = self.router.settle()
+        mine, port = (0, self.router.near) if near else (1, self.router.far)
+        equal(len(sides[1 - mine]), 0, "packets that came out at the other side")
+        late = None if sides[mine] else port.receive(2)
+        seen = [*sides[mine], *([late] if late else [])]
+        equal(len(seen), 1, "answers")
+        return essence(completed(seen[0]))
+
+
+def answers_with_nat(router, version, nat):
+    """By name, what comes back where both directions of connections are rejected."""
+    found = {}
+    connection = Connection(router, version, nat, socket.IPPROTO_UDP, 5000)
+    connection.passes(True, b"hello")
+    connection.passes(False, b"hello")
+    for near, side in ((True, "near"), (False, "far")):
+        found[f"UDP, {side}"] = connection.answer(near, bytes(range(LONG)))
+    for near, side in ((True, "near"), (False, "far")):
+        connection = Connection(router, version, nat, socket.IPPROTO_TCP, 6000 + near)
+        connection.passes(True, 100, 0, frames.SYN)
+        connection.passes(False, 500, 101, frames.SYN | frames.ACK)
+        connection.passes(True, 101, 501, frames.ACK)
+        said = (101, 501) if near else (501, 101)
+        found[f"TCP, {side}"] = connection.answer(near, *said, frames.PSH | frames.ACK, b"hello")
+    return found
+
+
+def nat_router(context, hook, version, nat):
+    """Each time a new one: nothing is left of connections."""
+    router = quiet_router(context, hook)
+    needs_kfuncs(router)
+    router.namespace.ip(f"route add {VIRTUAL[version]} via {FAR[version][0]}")
+    router.namespace.run("nft", "-f", "-", stdin=f"table inet nat {{{NAT[nat]}\n}}\n{TRACK}")
+    return router
+
+
+@test(*(("tc", version, nat, "lan0", "wan0") for version in (4, 6) for nat in NAT),
+      *(("tc", 4, nat, "wan0") for nat in NAT), ("tc", 6, "masquerade", "wan0"),
+      ("xdp", 4, "dnat", "lan0", "wan0"))
+def connections_with_nat(context, hook, version, nat, *devices):
+    """Where only wan0 is filtered, what goes to the far side is judged where it goes out."""
+    text = stateful_rules(version)
+    router = nat_router(context, hook, version, nat)
+    with in_iptables(router.namespace, version, text):
+        theirs = answers_with_nat(router, version, nat)
+    router = nat_router(context, hook, version, nat)
+    router.bpfw("load", "-", f"-{version}", "--hook", hook,
+                *(word for name in devices for word in ("--iface", name)), stdin=text)
+    ours = answers_with_nat(router, version, nat)
+    for what, wanted in theirs.items():
+        seen = ours[what]
+        # What goes out to the far side is answered from there, unless NAT hides who answers.
+        if "lan0" not in devices and nat == "masquerade" and what == "UDP, near":
+            wanted, seen = (without_source(one, version, what) for one in (wanted, seen))
+        equal(seen.hex(" "), wanted.hex(" "), f"{what}: the answer")
+
+
+# ---- Devices without a link layer ------------------------------------------------------------
+
+
+class GreLab(Lab):
+    """client eth0 ---- lan0 router wan0 (GRE) ==== eth0 (GRE) server"""
+
+    def _links(self):
+        self._veth("lan0", topology.LAN0_MAC, self.client, "eth0", topology.CLIENT_MAC)
+        self._veth("under", topology.WAN0_MAC, self.server, "under", topology.SERVER_MAC)
+        for here, name, number in ((self.router, "wan0", 1), (self.server, "eth0", 2)):
+            here.ip(f"addr add 192.0.2.{number}/24 dev under", "link set under up")
+            done = here.run("ip", "link", "add", name, "type", "gre", "local",
+                            f"192.0.2.{number}", "remote", f"192.0.2.{3 - number}", check=False)
+            if done.returncode:
+                raise Skip(f"this kernel has no GRE: {done.stderr.strip()}")
+
+
+class BareRouter(Router):
+    """The router's wan0 has no link header."""
+
+    def __init__(self, context, lab):
+        self.lab, self.hook, self.namespace = lab, "tc", lab.router
+        self.namespace.run("nft", "flush", "ruleset")
+        for key in ("ipv4/icmp_ratemask", "ipv6/icmp/ratelimit", "ipv6/auto_flowlabels"):
+            self.namespace.sysctl(key, 0)
+        self.namespace.sysctl("ipv4/conf/all/rp_filter", 1)
+        for version in (4, 6):
+            self.namespace.ip(f"neigh replace {NEAR[version][0]} lladdr {topology.CLIENT_MAC} "
+                              "dev lan0 nud permanent")
+        for host in (lab.client, lab.server):
+            host.run("nft", "-f", "-", stdin=SILENT)
+        self.near = context.keep(frames.Port(lab.client, "eth0"))
+        self.far = context.keep(frames.Port(lab.server, "eth0", layer3=True))
+        context.keep(self)
+
+
+LABS = {"tun": TunLab, "GRE": GreLab}
+
+
+def rules_of_all(version):
+    """Both ways in, and the way out."""
+    heads = [rules(version, chain).splitlines() for chain in ("INPUT", "FORWARD", "OUTPUT")]
+    kept = [line for lines in heads for line in lines if "REJECT" in line]
+    return "\n".join([NO_RULES.partition("COMMIT")[0].rstrip(), *NOISE[version], *kept, "COMMIT",
+                      ""])
+
+
+def bare_frames(version, dst):
+    """(name, packet, its protocol), from the far side."""
+    src = FAR[version][0]
+    ip = frames.ipv4 if version == 4 else frames.ipv6
+    for number, code in enumerate(CODES[version]):
+        data = frames.udp(src, dst, 5000, FIRST_CODE + number, bytes(range(number * 9)))
+        yield code, ip(src, dst, socket.IPPROTO_UDP, data)
+    for size in (600, 1400):
+        data = frames.udp(src, dst, 5000, FIRST_CODE, bytes(size))
+        yield f"UDP, {size} bytes", ip(src, dst, socket.IPPROTO_UDP, data)
+    for name, port in (("RST", RESET), ("ICMP to TCP", BY_ICMP)):
+        data = frames.tcp(src, dst, 5001, port, 7, 0, frames.SYN)
+        yield name, ip(src, dst, socket.IPPROTO_TCP, data)
+
+
+def bare_answers(router, version):
+    """By name, what comes back by the bare device, and by the other one for what leaves by it."""
+    found = {}
+    for chain, dst in (("INPUT", topology.WAN0[version]), ("FORWARD", NEAR[version][0])):
+        for name, packet in bare_frames(version, dst):
+            router.far.send(packet)
+            answer = router.far.receive(5)
+            expect(answer, f"{chain}, {name}: no answer")
+            found[f"{chain}, {name}"] = essence(completed(answer))
+    packets = Packets(version, "FORWARD")
+    for name, frame in (("UDP", packets.udp(FIRST_CODE, 40)),
+                        ("TCP", packets.tcp(RESET, frames.SYN))):
+        router.near.send(frame)
+        answer = router.near.receive(5)
+        expect(answer, f"out by it, {name}: no answer")
+        found[f"out by it, {name}"] = without_source(essence(completed(answer)), version, name)
+    return found
+
+
+@test(*((kind, version) for kind in LABS for version in (4, 6)))
+def devices_without_a_link_layer(context, kind, version):
+    router = BareRouter(context, context.keep(LABS[kind]("none")))
+    text = rules_of_all(version)
+    router.near.drain(0.1)
+    with in_iptables(router.namespace, version, text):
+        theirs = bare_answers(router, version), what_processes_are_told(router, version)
+    router.bpfw("load", "-", f"-{version}", "--iface", "wan0", "--hook", "tc", stdin=text)
+    ours = bare_answers(router, version), what_processes_are_told(router, version)
+    for wanted, seen in zip(theirs, ours):
+        equal(seen, wanted, "what has come back")
 
 
 if __name__ == "__main__":
