@@ -179,41 +179,48 @@ static __always_inline __u32 set_fast6_word(void *cells, __u32 trie, __u32 numbe
 	return cell ? cell->word[at % SET_FAST_WORDS] : SET_FAST_LOOK;
 }
 
-/* The leaf's entry that has the bits, from 1 on; 0 for none. What the state is goes to `state`. */
-static __always_inline __u32 set_fast6_place(const struct set_fast6 *leaf, __u64 bits, __u32 *state)
+/*
+ * Of the entries of a leaf's cell the first one that has the bits, from 1 on, above its state;
+ * `found` if none has. Without jumps, as above: from the last one on, each takes the place of what
+ * was found before.
+ */
+static __always_inline __u64 set_fast6_place(const struct set_fast6 *leaf, __u64 bits, __u32 first,
+					     __u64 found)
 {
 #pragma unroll
-	for (__u32 i = 0; i < SET_FAST6_ENTRIES; i++) {
+	for (int i = SET_FAST6_ENTRIES - 1; i >= 0; i--) {
 		const __u64 entry = (__u64)leaf->high[i] << 16 | leaf->low[i];
+		__u64 differ = (entry ^ bits) >> (leaf->entry[i] & 63);
+		__s64 same = differ - 1;
 
-		if (!((entry ^ bits) >> (leaf->entry[i] & 63))) {
-			*state = leaf->entry[i] >> SET_FAST6_STATE_SHIFT;
-			return i + 1;
-		}
+		barrier_var(same);
+		found ^= (found ^ ((__u64)(first + i + 1) << 8 | leaf->entry[i])) & (same >> 63);
 	}
-	return 0;
+	return found;
 }
 
 static __always_inline __u32 set_fast6_leaf(void *cells, __u32 trie, __u32 word, __u64 bits)
 {
 	const __u32 count = (word >> SET_FAST_SHIFT) & SET_FAST6_ARGUMENT;
 	const __u32 number = word >> SET_FAST6_SHIFT;
-	__u32 state = SET_FAST_LOOK, place = 0;
+	const struct set_cell *first = set_cell(cells, trie + number), *second;
+	__u64 found;
+	__u32 state;
 
-	for (__u32 i = 0; i < SET_FAST6_CELLS && i < count && !place; i++) {
-		const struct set_cell *cell = set_cell(cells, trie + number + i);
-
-		if (!cell)
+	if (!first)
+		return SET_FAST_LOOK;
+	found = (__u64)first->fast6.other << SET_FAST6_STATE_SHIFT;
+	if (count > 1) {
+		second = set_cell(cells, trie + number + 1);
+		if (!second)
 			return SET_FAST_LOOK;
-		if (!i)
-			state = cell->fast6.other;
-		place = set_fast6_place(&cell->fast6, bits, &state);
-		if (place)
-			place += i * SET_FAST6_ENTRIES;
+		found = set_fast6_place(&second->fast6, bits, SET_FAST6_ENTRIES, found);
 	}
+	found = set_fast6_place(&first->fast6, bits, 0, found);
+	state = found >> SET_FAST6_STATE_SHIFT & 3;
 	if (state < SET_FAST6_WORD)
 		return state;
-	return set_fast6_word(cells, trie, number + count, place);
+	return set_fast6_word(cells, trie, number + count, found >> 8);
 }
 
 /* What the trie says of an address: SET_FAST_OUT, SET_FAST_IN, SET_FAST_LOOK or a prefix. */
