@@ -133,7 +133,7 @@ static double slot_megabytes(int slots_fd, uint32_t slot)
 
 static double megabytes(const struct set_store *store, uint32_t number)
 {
-	double all = 0;
+	double all = slot_megabytes(store->slots_fd[SET_SLOT_CELLS], SET_FRONT + number);
 
 	for (int i = 0; i < SET_SLOT_COMMENTS; i++)
 		all += slot_megabytes(store->slots_fd[i], number);

@@ -43,17 +43,17 @@ struct set_trie {
 	__uint(value_size, sizeof(struct set_value));
 };
 
-#define SET_SLOTS(name, of)                               \
+#define SET_SLOTS(name, of, slots)                        \
 	struct {                                          \
 		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); \
-		__uint(max_entries, SET_MAX);             \
+		__uint(max_entries, slots);               \
 		__type(key, __u32);                       \
 		__array(values, struct of);               \
 	} name SEC(".maps")
 
-SET_SLOTS(set_cells, set_cells);
-SET_SLOTS(set_hash, set_hash);
-SET_SLOTS(set_trie, set_trie);
+SET_SLOTS(set_cells, set_cells, 2 * SET_MAX);
+SET_SLOTS(set_hash, set_hash, SET_MAX);
+SET_SLOTS(set_trie, set_trie, SET_MAX);
 
 /* What is looked for. A rule says which of the packet's addresses and ports go in. */
 struct set_query {
@@ -377,17 +377,110 @@ static __always_inline void set_key_of(struct set_key *key, const struct set_inf
 	}
 }
 
+/* ---- In front of a hash map -------------------------------------------------------- */
+
+static __always_inline bool set_is_narrow(const struct set_info *info)
+{
+	return info->kind == SET_HASH_IP && info->family == AF_INET;
+}
+
+static __always_inline bool set_same_key(const struct set_key *a, const struct set_key *b)
+{
+	return a->addr[0] == b->addr[0] && a->addr[3] == b->addr[3] && a->addr[1] == b->addr[1] &&
+	       a->addr[2] == b->addr[2] && a->port == b->port && a->protocol == b->protocol &&
+	       a->pad == b->pad;
+}
+
+/* The key's place in a bucket, from 1 on; 0 if it is not there. */
+static __always_inline __u32 set_front_place(const struct set_cell *cell, bool narrow,
+					     const struct set_key *key)
+{
+	__u64 place = 0, differ;
+
+	if (narrow) {
+#pragma unroll
+		for (__u32 i = 0; i < SET_FRONT_ADDRS; i++) {
+			differ = cell->front4.addr[i] ^ key->addr[0];
+			barrier_var(differ);
+			place += ((differ - 1) >> 63) * (i + 1);
+		}
+		return place;
+	}
+	for (__u32 i = 0; i < SET_FRONT_KEYS; i++)
+		if (set_same_key(&cell->wide.key[i], key))
+			return i + 1;
+	return 0;
+}
+
+/* The key's bucket; `ready`: only if it can be asked. */
+static __always_inline struct set_cell *set_front(__u32 set, const struct set_key *key, bool ready)
+{
+	const __u32 number = SET_FRONT + set;
+	void *cells = bpf_map_lookup_elem(&set_cells, &number);
+	const struct set_cell *head = cells ? set_cell(cells, 0) : NULL;
+
+	if (!head || (ready && !*(const volatile __u32 *)&head->front.ready))
+		return NULL;
+	return set_cell(cells, 1 + set_front_bucket(&head->front, key));
+}
+
+enum set_front_says {
+	SET_FRONT_OUT,
+	SET_FRONT_IN,
+	SET_FRONT_ASK, /* the map */
+};
+
+static __always_inline enum set_front_says set_front_says(__u32 set, const struct set_info *info,
+							  const struct set_key *key)
+{
+	const bool narrow = set_is_narrow(info);
+	const struct set_cell *cell = set_front(set, key, true);
+	__u32 place;
+
+	if (!cell || (narrow && !key->addr[0]))
+		return SET_FRONT_ASK;
+	place = set_front_place(cell, narrow, key);
+	if (place)
+		return cell->front4.marks.timed >> ((place - 1) & 15) & 1 ? SET_FRONT_ASK :
+									    SET_FRONT_IN;
+	return cell->front4.marks.full || cell->front4.marks.touched ? SET_FRONT_ASK :
+								       SET_FRONT_OUT;
+}
+
+/* Before a change of the map that is not only of when an entry ends. */
+static __always_inline void set_front_touch(__u32 set, const struct set_info *info,
+					    const struct set_key *key)
+{
+	const bool narrow = set_is_narrow(info);
+	struct set_cell *cell = set_front(set, key, false);
+
+	if (!cell)
+		return;
+	*(volatile __u8 *)&cell->front4.marks.touched = 1;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; narrow && i < SET_FRONT_ADDRS; i++)
+		if (cell->front4.addr[i] == key->addr[0])
+			cell->front4.addr[i] = 0;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; !narrow && i < SET_FRONT_KEYS; i++)
+		if (set_same_key(&cell->wide.key[i], key))
+			cell->wide.key[i].pad = 1;
+}
+
 static __always_inline bool set_match_hash(__u32 set, const struct set_info *info,
 					   struct set_query *query)
 {
-	void *hash = bpf_map_lookup_elem(&set_hash, &set);
 	const struct set_value *value;
+	enum set_front_says says;
 	struct set_key key;
+	void *hash;
 
-	if (!hash)
-		return false;
 	set_key_of(&key, info, query);
-	value = bpf_map_lookup_elem(hash, &key);
+	says = set_front_says(set, info, &key);
+	if (says != SET_FRONT_ASK)
+		return says == SET_FRONT_IN;
+	hash = bpf_map_lookup_elem(&set_hash, &set);
+	value = hash ? bpf_map_lookup_elem(hash, &key) : NULL;
 	return value && set_alive(value->end, query);
 }
 
@@ -545,6 +638,7 @@ static __always_inline void set_add_hash(__u32 set, struct set_info *info, void 
 
 	if (fresh.end != SET_FOREVER)
 		place = set_place(set, hash, info->maxelem, query);
+	set_front_touch(set, info, key);
 	if (bpf_map_update_elem(hash, key, &fresh, BPF_ANY))
 		__sync_fetch_and_add(&info->refused, 1);
 	else if (place)
@@ -558,19 +652,25 @@ static __always_inline void set_change_hash(__u32 set, struct set_info *info,
 	void *hash = bpf_map_lookup_elem(&set_hash, &set);
 	struct set_value *value;
 	struct set_key key;
+	__u32 end;
 
 	if (!hash)
 		return;
 	set_key_of(&key, info, query);
-	if (change == SET_DEL) {
-		bpf_map_delete_elem(hash, &key);
-		return;
-	}
 	value = bpf_map_lookup_elem(hash, &key);
-	if (!value)
+	if (change == SET_DEL) {
+		if (value)
+			set_front_touch(set, info, &key);
+		bpf_map_delete_elem(hash, &key);
+	} else if (!value) {
 		set_add_hash(set, info, hash, &key, query, timeout);
-	else if (change == SET_ADD_EXIST || !set_alive(value->end, query))
-		value->end = set_end(info, query, timeout);
+	} else if (change == SET_ADD_EXIST || !set_alive(value->end, query)) {
+		end = set_end(info, query, timeout);
+		/* The front knows only of those that do not end that they are in. */
+		if (value->end == SET_FOREVER && end != SET_FOREVER)
+			set_front_touch(set, info, &key);
+		value->end = end;
+	}
 }
 
 /*

@@ -8,17 +8,19 @@
  * what the set is, and one of the other three, maps of maps, holds its entries:
  *
  *	set_cells	hash:net, bitmap:port: an array of cells of one cache line; beside a hash
- *			map with timeouts the keys that rules added
+ *			map with timeouts the keys that rules added; at SET_FRONT + the number
+ *			what stands in front of a hash map
  *	set_hash	hash:ip, hash:ip,port: a hash map, to which rules can add
  *	set_trie	hash:net,port: the kernel's LPM trie, protocol and port before the address
  */
 #ifndef BPFW_SET_LAYOUT_H
 #define BPFW_SET_LAYOUT_H
 
-#define SET_MAX 1024    /* sets */
-#define SET_BLOCK4 0    /* the built-in block list, IPv4 ... */
-#define SET_BLOCK6 1    /* ... and IPv6 */
-#define SET_FIRST 2     /* from here on are those that users make */
+#define SET_MAX 1024 /* sets */
+#define SET_BLOCK4 0 /* the built-in block list, IPv4 ... */
+#define SET_BLOCK6 1 /* ... and IPv6 */
+#define SET_FIRST 2  /* from here on are those that users make */
+#define SET_FRONT SET_MAX
 #define SET_NAME_LEN 32 /* with the 0: IPSET_MAXNAMELEN */
 
 /* Raised when a layout below changes: the pins of another one are not used. */
@@ -75,6 +77,60 @@ struct set_key {
 	__u8 protocol;
 	__u8 pad;
 };
+
+/*
+ * In front of a large hash map: buckets of one cell, which answer for most keys from one cache
+ * line, where the map takes two or three. The map has all entries and is the authority; the front
+ * has those that were there when it was built, and says of each that it is in for ever, or that
+ * the map has to be asked. A key that is in no bucket is in no map, unless the bucket was full or
+ * touched.
+ *
+ * Who changes the map touches the front before: the bucket is marked, and the key, if it is there,
+ * made one that nobody asks for. Each of these is one store, so that programs and `bpfw set` need
+ * not exclude each other, and doing so twice does no harm. A new front is put into its slot before
+ * the map that it is for, not ready: it is touched already, and not asked yet.
+ */
+struct set_front_marks {
+	__u8 full;    /* keys that had no room are in the map */
+	__u8 touched; /* so are keys that came later */
+	__u16 timed;  /* bit by place: the key may end, the map knows */
+};
+
+#define SET_FRONT_ADDRS 15
+#define SET_FRONT_KEYS 3
+
+/* hash:ip, IPv4. A free place is 0.0.0.0, for which the map is asked. */
+struct set_front4 {
+	__be32 addr[SET_FRONT_ADDRS];
+	struct set_front_marks marks;
+};
+
+/* All others. The padding of a free place is 1. */
+struct set_front_wide {
+	struct set_key key[SET_FRONT_KEYS];
+	struct set_front_marks marks;
+};
+
+/* The first cell; buckets follow. */
+struct set_front_head {
+	__u64 seed;
+	__u32 buckets;
+	__u32 ready;
+};
+
+/* A key's bucket; any good hash would do. */
+static inline __attribute__((always_inline)) __u32 set_front_bucket(
+	const struct set_front_head *head, const struct set_key *key)
+{
+	__u64 hash = ((__u64)key->addr[0] << 32 | key->addr[1]) ^ head->seed;
+
+	hash *= 0x9e3779b97f4a7c15ULL;
+	hash ^= hash >> 32 ^ ((__u64)key->addr[2] << 32 | key->addr[3]);
+	hash *= 0xbf58476d1ce4e5b9ULL;
+	hash ^= hash >> 29 ^ ((__u64)key->port << 8 | key->protocol);
+	hash *= 0x94d049bb133111ebULL;
+	return (hash >> 32) * head->buckets >> 32;
+}
 
 /* Key of set_trie: SET_TRIE_PORT bits, then those of the prefix. */
 struct set_trie_key {
@@ -281,6 +337,9 @@ struct set_cell {
 		struct set_fast4 fast4;
 		struct set_fast6 fast6;
 		struct set_fast6_skip skip;
+		struct set_front_head front;
+		struct set_front4 front4;
+		struct set_front_wide wide;
 		struct set_head head;
 		struct set_directory directory;
 		struct set_prefix prefix[SET_PREFIXES];

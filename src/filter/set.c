@@ -12,6 +12,7 @@
 
 #include "filter/pins.h"
 #include "filter/set.h"
+#include "filter/set_front.h"
 #include "filter/set_parse.h"
 #include "filter/set_tree.h"
 #include "filter_layout.h"
@@ -85,8 +86,8 @@ static int create_slots(int slot)
 
 	if (inner < 0)
 		return inner;
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, slot_kinds[slot].name, 4, 4, SET_MAX,
-			    &options);
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, slot_kinds[slot].name, 4, 4,
+			    slot == SET_SLOT_CELLS ? 2 * SET_MAX : SET_MAX, &options);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -804,6 +805,106 @@ static uint64_t sweep_map(const struct set_store *store, uint32_t number, int fd
 	return stay;
 }
 
+/* ---- In front of a hash map -------------------------------------------------------- */
+
+/* The front of a set, if it has one. */
+struct front {
+	struct set_front of;
+	struct cells cells;
+};
+
+static void close_front(struct front *front)
+{
+	unmap_cells(&front->cells);
+	front->of.cells = NULL;
+}
+
+#define _cleanup_front_ __attribute__((cleanup(close_front)))
+
+static bool is_narrow(const struct set_info *info)
+{
+	return info->kind == SET_HASH_IP && info->family == AF_INET;
+}
+
+static int open_front(const struct set_store *store, uint32_t number, struct front *front)
+{
+	int err;
+
+	*front = (struct front){ .of.narrow = is_narrow(&store->info[number]) };
+	if (slot_of(&store->info[number]) != SET_SLOT_HASH)
+		return 0;
+	err = open_cells(store, SET_FRONT + number, &front->cells);
+	front->of.cells = front->cells.cell;
+	return err == -ENOENT ? 0 : err;
+}
+
+static void touch_front(const struct front *front, const struct set_entry *entry)
+{
+	const struct set_key key = entry_to_key(entry);
+
+	if (front->of.cells)
+		set_front_touch(&front->of, &key);
+}
+
+/* Without it the map is asked for everything. Returns when no program uses it any more. */
+static int drop_front(const struct set_store *store, uint32_t number)
+{
+	const uint32_t slot = SET_FRONT + number;
+
+	if (!bpf_map_delete_elem(store->slots_fd[SET_SLOT_CELLS], &slot))
+		return grace_period((void *)(uintptr_t)store);
+	return errno == ENOENT ? 0 : -errno;
+}
+
+/*
+ * A front for so many entries, not ready, with those of a list in it already. When this returns
+ * all programs touch it. A small set gets none.
+ */
+static int put_front(const struct set_store *store, uint32_t number, uint64_t size,
+		     const struct set_entry *entries, size_t count, struct front *front)
+{
+	const struct set_info *info = &store->info[number];
+	_cleanup_close_ int fd = -1;
+	struct timespec seed;
+	uint32_t cells;
+
+	*front = (struct front){ .of.narrow = is_narrow(info) };
+	if (size < SET_FRONT_MIN || slot_of(info) != SET_SLOT_HASH)
+		return drop_front(store, number);
+	cells = set_front_cells(front->of.narrow, (uint32_t)size);
+	fd = create_cells(cells, &front->cells);
+	if (fd < 0)
+		return fd;
+	front->of.cells = front->cells.cell;
+	clock_gettime(CLOCK_MONOTONIC, &seed);
+	set_front_init(&front->of, cells, (uint64_t)seed.tv_nsec * 0x9e3779b97f4a7c15ULL);
+	for (size_t i = 0; i < count; i++) {
+		const struct set_key key = entry_to_key(&entries[i]);
+
+		set_front_add(&front->of, &key, end_of(info, &entries[i], 0) != SET_FOREVER);
+	}
+	return put_slot(store, SET_SLOT_CELLS, SET_FRONT + number, fd);
+}
+
+/* What the map holds, which rules may change meanwhile. */
+static int fill_front(const struct set_store *store, uint32_t number, int fd, struct front *front)
+{
+	struct scan scan = start_scan(&store->info[number], fd);
+	int err;
+
+	while (next_entry(&scan))
+		set_front_add(&front->of, &scan.key.hash, scan.value.end != SET_FOREVER);
+	/* Programs that touched a key before it was added have ended then. */
+	err = grace_period((void *)(uintptr_t)store);
+	if (err)
+		return err;
+	set_front_clear_touched(&front->of);
+	set_front_ready(&front->of);
+	return 0;
+}
+
+/* ---- Changes of hash map and trie -------------------------------------------------- */
+
 static int update_value(const struct set_info *info, int fd, const struct set_entry *entry,
 			uint32_t now)
 {
@@ -821,6 +922,7 @@ static int add_value(const struct set_store *store, uint32_t number, const struc
 	const struct set_info *info = &store->info[number];
 	const uint32_t now = clock_now();
 	_cleanup_close_ int fd = open_slot(store, slot_of(info), number);
+	_cleanup_front_ struct front front = { 0 };
 	struct set_value value;
 	int err;
 
@@ -828,6 +930,10 @@ static int add_value(const struct set_store *store, uint32_t number, const struc
 		return fd;
 	if (!exist && lookup_value(info, fd, entry, &value) && value.end > now)
 		return -EEXIST;
+	err = open_front(store, number, &front);
+	if (err)
+		return err;
+	touch_front(&front, entry);
 	err = update_value(info, fd, entry, now);
 	if (err != -ENOSPC)
 		return err;
@@ -839,16 +945,20 @@ static int del_value(const struct set_store *store, uint32_t number, const struc
 {
 	const struct set_info *info = &store->info[number];
 	_cleanup_close_ int fd = open_slot(store, slot_of(info), number);
+	_cleanup_front_ struct front front = { 0 };
 	union map_key key = entry_to_map_key(info, entry);
 	struct set_value value;
-	bool there;
+	int err;
 
 	if (fd < 0)
 		return fd;
-	there = lookup_value(info, fd, entry, &value) && value.end > clock_now();
-	if (there && bpf_map_delete_elem(fd, &key))
-		return -errno;
-	return there ? 0 : -ENOENT;
+	if (!lookup_value(info, fd, entry, &value) || value.end <= clock_now())
+		return -ENOENT;
+	err = open_front(store, number, &front);
+	if (err)
+		return err;
+	touch_front(&front, entry);
+	return bpf_map_delete_elem(fd, &key) ? -errno : 0;
 }
 
 /* From the longest prefix on, the first that has not ended decides (set_match_net_port()). */
@@ -883,16 +993,20 @@ static int test_value(const struct set_store *store, uint32_t number, const stru
 	       !(value.flags & SET_NOMATCH);
 }
 
-/* Rules may add to the map that is there: it is filled up, if there is room for all. */
+/*
+ * Rules may add to the map that is there: it is filled up, if there is room for all. The front is
+ * built anew, from what the map holds then.
+ */
 static int extend_map(const struct set_store *store, uint32_t number,
 		      const struct set_entry *entries, size_t count)
 {
 	const struct set_info *info = &store->info[number];
 	_cleanup_close_ int fd = open_slot(store, slot_of(info), number);
+	_cleanup_front_ struct front front = { 0 };
 	const uint32_t now = clock_now();
 	struct set_value value;
 	uint64_t total;
-	int err = 0;
+	int err;
 
 	if (fd < 0)
 		return fd;
@@ -901,8 +1015,11 @@ static int extend_map(const struct set_store *store, uint32_t number,
 		total += !lookup_value(info, fd, &entries[i], &value);
 	if (total > info->maxelem)
 		return -ENOSPC;
+	err = put_front(store, number, total, NULL, 0, &front);
 	for (size_t i = 0; i < count && !err; i++)
 		err = update_value(info, fd, &entries[i], now);
+	if (!err && front.of.cells)
+		err = fill_front(store, number, fd, &front);
 	return err;
 }
 
@@ -936,6 +1053,7 @@ static int fill_map(const struct set_store *store, uint32_t number, const struct
 {
 	const struct set_info *info = &store->info[number];
 	const uint32_t now = clock_now();
+	_cleanup_front_ struct front front = { 0 };
 	_cleanup_close_ int fd = -1;
 	int err = 0;
 
@@ -948,7 +1066,14 @@ static int fill_map(const struct set_store *store, uint32_t number, const struct
 		err = update_value(info, fd, &entries[i], now);
 	if (!err)
 		err = put_ring(store, number, entries, count);
-	return err ? err : put_slot(store, slot_of(info), number, fd);
+	/* Until the map is there the one that was there is asked. */
+	if (!err)
+		err = put_front(store, number, count, entries, count, &front);
+	if (!err)
+		err = put_slot(store, slot_of(info), number, fd);
+	if (!err && front.of.cells)
+		set_front_ready(&front.of);
+	return err;
 }
 
 /* ---- Making and ending sets ------------------------------------------------------ */
@@ -982,8 +1107,11 @@ static int fill_set(const struct set_store *store, uint32_t number, const struct
 
 static void empty_slots(const struct set_store *store, uint32_t number)
 {
+	const uint32_t front = SET_FRONT + number;
+
 	for (size_t i = 0; i < SET_SLOTS; i++)
 		bpf_map_delete_elem(store->slots_fd[i], &number);
+	bpf_map_delete_elem(store->slots_fd[SET_SLOT_CELLS], &front);
 }
 
 static int create_at(struct set_store *store, uint32_t number, const struct set_info *wanted)

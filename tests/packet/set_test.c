@@ -524,6 +524,141 @@ static void test_beside(uint8_t family)
 	set_destroy(&store, set);
 }
 
+/* ---- Large hash maps, and what is in front of them ---------------------------------------- */
+
+#define LARGE 4000
+
+static struct set_entry large_entry(uint32_t i, uint8_t family)
+{
+	struct set_entry entry = { .addr = { 0x20, (uint8_t)(i >> 8), (uint8_t)i },
+				   .length = whole(family) };
+
+	if (family == AF_INET6)
+		entry.addr[15] = (uint8_t)i;
+	return entry;
+}
+
+static void put_large(uint8_t family, uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		const struct set_entry entry = large_entry(first + i, family);
+
+		put_query(i, &entry, family);
+	}
+}
+
+static uint32_t count_in(uint32_t set, uint8_t family, uint32_t first, uint32_t count)
+{
+	uint32_t found = 0;
+
+	put_large(family, first, count);
+	if (!ask(set, count))
+		return count + 1;
+	for (uint32_t i = 0; i < count; i++)
+		found += queries[i].answer;
+	return found;
+}
+
+static void rules_change(uint8_t family, uint32_t how, int64_t timeout, uint32_t first,
+			 uint32_t count)
+{
+	put_large(family, first, count);
+	probe->bss->change = how; /* enum set_change of bpf/set.h */
+	probe->bss->timeout = timeout;
+	run(probe->progs.probe_change, count);
+}
+
+/* Rules take out, add, and give those that stay for ever an end. */
+static void test_large(uint8_t family)
+{
+	const uint32_t set =
+		(uint32_t)make("large", SET_HASH_IP, family, SET_WITH_TIMEOUT, 0, 2 * LARGE);
+	const uint32_t front = SET_FRONT + set;
+	uint32_t id, found;
+
+	for (listed = 0; listed < LARGE; listed++)
+		list[listed] = large_entry(listed, family);
+	if (set_fill(&store, set, list, listed, true) ||
+	    bpf_map_lookup_elem(store.slots_fd[SET_SLOT_CELLS], &front, &id))
+		tap_bail_out("a large set has nothing in front of it");
+	rules_change(family, 2, -1, 0, 500);
+	rules_change(family, 1, 1, 500, 500);
+	rules_change(family, 0, 0, LARGE, 500);
+	tap(count_in(set, family, 0, 500) == 0 && count_in(set, family, LARGE, 500) == 500 &&
+		    count_in(set, family, 1000, LARGE - 1000) == LARGE - 1000 &&
+		    count_in(set, family, LARGE + 500, LARGE) == 0,
+	    "hash:ip, IPv%d: rules change a large set", family == AF_INET ? 4 : 6);
+	found = count_in(set, family, 500, 500);
+	for (int tries = 0; tries < 100 && found; tries++) {
+		usleep(100000);
+		found = count_in(set, family, 500, 500);
+	}
+	tap(!found, "... and what they gave an end ends");
+	rules_change(family, 0, 0, 0, 10);
+	list[0] = large_entry(3 * LARGE, family);
+	tap(count_in(set, family, 0, 20) == 10 && !set_del(&store, set, &list[2000]) &&
+		    count_in(set, family, 2000, 2) == 1 &&
+		    !set_add(&store, set, &list[2000], false) &&
+		    count_in(set, family, 2000, 2) == 2,
+	    "... what was taken out can be added again, by rules and from outside");
+	for (uint32_t i = 0; i < 100; i++)
+		list[i] = large_entry(3 * LARGE + i, family);
+	tap(!set_fill(&store, set, list, 100, false) &&
+		    count_in(set, family, 3 * LARGE, 200) == 100 &&
+		    count_in(set, family, 0, 20) == 10 &&
+		    count_in(set, family, 1000, LARGE - 1000) == LARGE - 1000 &&
+		    count_in(set, family, LARGE, 1000) == 500,
+	    "... and a file that adds keeps all of it");
+	tap(!set_fill(&store, set, list, 10, true) && count_in(set, family, 0, 2 * LARGE) == 0 &&
+		    count_in(set, family, 3 * LARGE, 200) == 10 &&
+		    bpf_map_lookup_elem(store.slots_fd[SET_SLOT_CELLS], &front, &id),
+	    "... and a small one that replaces leaves nothing behind");
+	set_destroy(&store, set);
+}
+
+/* The first 1000, each second of them in, as ask_on() wants it; others come and go. */
+static void test_large_beside(uint8_t family)
+{
+	uint32_t set = (uint32_t)make("beside", SET_HASH_IP, family, SET_WITH_TIMEOUT, 0, 65536);
+	struct timespec start, now;
+	uint32_t changes = 0;
+	pthread_t thread;
+	int err = 0;
+
+	put_large(family, 0, 1000);
+	for (uint32_t i = 1; i < 1000; i += 2)
+		list[i / 2] = large_entry(i, family);
+	for (uint32_t i = 500; i < 2500; i++)
+		list[i] = large_entry(1000 + i, family);
+	if (set_fill(&store, set, list, 2500, true))
+		tap_bail_out("the set cannot be made");
+	stop = false;
+	disturbed = 0;
+	asked_beside = 0;
+	pthread_create(&thread, NULL, ask_on, &set);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		const struct set_entry other = large_entry(10000 + draw(3000), family);
+
+		if (!draw(4)) /* with a front, or with none */
+			err = set_fill(&store, set, list, 500 + draw(2) * 2000, true);
+		else if (!draw(3))
+			err = set_fill(&store, set, &list[500], 1000, false);
+		else
+			err = draw(2) ? set_add(&store, set, &other, true) :
+					set_del(&store, set, &other);
+		changes += !err;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((!err || err == -ENOENT) && now.tv_sec < start.tv_sec + 4);
+	stop = true;
+	pthread_join(thread, NULL);
+	tap((!err || err == -ENOENT) && changes && asked_beside && !disturbed,
+	    "hash:ip, IPv%d: lookups beside changes are never wrong", family == AF_INET ? 4 : 6);
+	tap_note("%llu lookups, %u changes, %u wrong", (unsigned long long)asked_beside, changes,
+		 disturbed);
+	set_destroy(&store, set);
+}
+
 /* ---- Killed writers, several writers ------------------------------------------------------ */
 
 static void test_killed(void)
@@ -887,12 +1022,20 @@ int main(void)
 			test_kind(kinds[k], families[f], 400);
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++)
 		test_kind(SET_HASH_NET, families[f], lookups < QUERIES ? 5000 : 100000);
+	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
+		test_kind(SET_HASH_IP, families[f], 5000);
+		test_kind(SET_HASH_IP_PORT, families[f], 5000);
+	}
 	test_ports();
 	test_end();
 	test_rules();
 	test_room();
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++)
 		test_beside(families[f]);
+	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
+		test_large(families[f]);
+		test_large_beside(families[f]);
+	}
 	test_killed();
 	test_held();
 	test_many_writers();
