@@ -536,8 +536,11 @@ static int parse_text(struct parser *parser, struct parser *nat, struct slice te
 	error = error ? error : parser_check(parser);
 	error = error ? error : put_in_order(nat);
 	error = error ? error : parser_check(nat);
-	error = error ? error : nat_settle(nat);
-	return error ? error : nat_append(parser->ruleset, nat->ruleset);
+	if (error)
+		return error;
+	error = nat_settle(nat);
+	error = error ? error : nat_append(parser->ruleset, nat->ruleset);
+	return error ? parser_fail(parser, 0, no_token, error, "memory is short") : 0;
 }
 
 int ruleset_parse(struct ruleset *ruleset, const char *text, size_t size, uint8_t family,

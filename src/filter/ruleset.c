@@ -77,12 +77,16 @@ uint32_t ruleset_filter_rules(const struct ruleset *ruleset)
 
 void ruleset_warn_of_nat(const struct ruleset *ruleset, const struct ruleset_report *report)
 {
+	uint32_t line = 0;
+
 	for (uint32_t i = ruleset_filter_rules(ruleset); i < ruleset->rule_count; i++) {
 		const struct target *target = &ruleset->rules[i].target;
 		char message[1280];
 
-		if (target->kind != TARGET_UNKNOWN)
+		/* A line may make several rules. */
+		if (target->kind != TARGET_UNKNOWN || ruleset->rules[i].line == line)
 			continue;
+		line = ruleset->rules[i].line;
 		snprintf(message, sizeof(message),
 			 "%s; first packets of connections that this rule of the table nat may "
 			 "translate are judged by the address they came to",

@@ -430,28 +430,72 @@ static void print_way(const struct copy_answer *answer)
 	       from ? from : "", to ? ", out by " : "", to ? to : "");
 }
 
+static bool is_of_nat(const struct ruleset *ruleset, const struct filter_met *met)
+{
+	return met->rule >= ruleset_filter_rules(ruleset);
+}
+
+/* Where the table nat sends it; NULL: it leaves it as it is. */
+static const char *new_destination(const struct explanation *explanation,
+				   const struct copy_answer *answer, char text[VALUE_ADDRESS + 8])
+{
+	const struct filter_walk *walk = &answer->walk;
+	const struct ruleset *ruleset = explanation->ruleset;
+	union ruleset_address address = { .words = { 0 } };
+	char number[VALUE_ADDRESS];
+	bool v6;
+
+	if (!ruleset || !walk->translation || !(walk->state & FILTER_STATE_DNAT))
+		return NULL;
+	v6 = ruleset->family == AF_INET6;
+	memcpy(&address, walk->destination, v6 ? 16 : 4);
+	value_print_address(&address, ruleset->family, number);
+	if (!walk->has_ports)
+		snprintf(text, VALUE_ADDRESS + 8, "%s", number);
+	else
+		snprintf(text, VALUE_ADDRESS + 8, v6 ? "[%s]:%u" : "%s:%u", number,
+			 walk->destination_port);
+	return text;
+}
+
 static int print_met(const struct ruleset *ruleset, const struct filter_met *met)
 {
 	const struct rule *rule = met_rule(ruleset, met);
 	_cleanup_free_ char *text = rule ? listing_rule_text(ruleset, rule) : NULL;
-	char place[RULESET_CHAIN_NAME + 16];
+	char place[RULESET_CHAIN_NAME + 20];
 
 	if (!text)
 		return -ENOMEM;
-	snprintf(place, sizeof(place), "%s:%u", ruleset->chains[rule->chain].name,
-		 listing_rule_number(ruleset, rule));
+	snprintf(place, sizeof(place), "%s%s:%u", is_of_nat(ruleset, met) ? "nat " : "",
+		 ruleset->chains[rule->chain].name, listing_rule_number(ruleset, rule));
 	printf("  %-16s %-8s  %s\n", place, met->matches ? "match" : "no match", text);
 	return 0;
 }
 
+/* The table nat's rules come first. */
+static int print_all_met(const struct explanation *explanation, const struct copy_answer *answer)
+{
+	const struct ruleset *ruleset = explanation->ruleset;
+	char text[VALUE_ADDRESS + 8];
+	const char *destination = new_destination(explanation, answer, text);
+	int err = 0;
+
+	for (uint32_t i = 0; i < answer->met_count && !err; i++) {
+		err = print_met(ruleset, &answer->met[i]);
+		if (destination && is_of_nat(ruleset, &answer->met[i]) &&
+		    (i + 1 == answer->met_count || !is_of_nat(ruleset, &answer->met[i + 1])))
+			printf("  its destination becomes %s\n", destination);
+	}
+	return err;
+}
+
 static int print_text(const struct explanation *explanation, const struct copy_answer *answer)
 {
-	int err = 0;
+	int err;
 
 	if (is_asked(answer))
 		print_way(answer);
-	for (uint32_t i = 0; i < answer->met_count && !err; i++)
-		err = print_met(explanation->ruleset, &answer->met[i]);
+	err = print_all_met(explanation, answer);
 	printf("verdict: %s", verdict(explanation, answer));
 	if (explanation->rule)
 		printf(" by rule %s:%u\n",
@@ -483,6 +527,8 @@ static int print_json_met(const struct ruleset *ruleset, const struct filter_met
 	if (!text)
 		return -ENOMEM;
 	putchar('{');
+	json_member(stdout, "table", is_of_nat(ruleset, met) ? "nat" : "filter");
+	putchar(',');
 	print_place(ruleset, rule);
 	printf(",\"match\":%s,", met->matches ? "true" : "false");
 	json_member(stdout, "text", text);
@@ -493,7 +539,7 @@ static int print_json_met(const struct ruleset *ruleset, const struct filter_met
 /* One line for each packet */
 static int print_json(const struct explanation *explanation, const struct copy_answer *answer)
 {
-	char name[IF_NAMESIZE];
+	char name[IF_NAMESIZE], text[VALUE_ADDRESS + 8];
 	int err = 0;
 
 	putchar('{');
@@ -503,6 +549,8 @@ static int print_json(const struct explanation *explanation, const struct copy_a
 	json_member(stdout, "in", name_of_interface(answer->walk.in, name));
 	putchar(',');
 	json_member(stdout, "out", name_of_interface(answer->walk.out, name));
+	putchar(',');
+	json_member(stdout, "destination", new_destination(explanation, answer, text));
 	printf(",\"met\":[");
 	for (uint32_t i = 0; i < answer->met_count && !err; i++) {
 		printf("%s", i ? "," : "");

@@ -46,6 +46,7 @@ static char *print(const char *text, size_t size, uint8_t family, size_t *printe
 	if (!stream)
 		abort();
 	ruleset_print(&ruleset, true, stream);
+	ruleset_warn_of_nat(&ruleset, &report);
 	fclose(stream);
 	ruleset_free(&ruleset);
 	return out;

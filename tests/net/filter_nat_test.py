@@ -10,14 +10,16 @@ and what the rules count has to be the same.
 BPFW_TEST_SEED chooses the dialogues, BPFW_TEST_STEPS how long they are.
 """
 
+import json
 import os
 import random
+import socket
 
 from filter_state_test import (Echo, MARKER, MATCHES, Plain, Tcp, Udp, Wire, first_step, met,
                                needs_kfuncs)
 from filter_test import (FAR, NEAR, NO_RULES, NOISE, Router, first_differences, iptables_variant,
                          without_noise)
-from netlab import equal, expect, main, test
+from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
 from netlab.lab import run as run_here
@@ -221,6 +223,152 @@ def judges_first_packets_as_iptables(context, hook, version, name):
         router.namespace.ip(f"route add {virtual} via {NEAR[version][0]}")
     for number in range(2):  # with both variants of iptables
         compare(router, name, number, version)
+
+
+def tcp_from_outside(router, version, port, *more):
+    """What becomes of such a segment, that begins a connection to the router's outer address."""
+    said = router.bpfw("why", "--json", "--in", "wan0", "--proto", "tcp", "--src", FAR[version][0],
+                       "--dst", WAN0[version], "--dport", str(port), *more).stdout
+    return json.loads(said)
+
+
+def prepared(context, hook, version, name="docker"):
+    """A router with the rules of that name in bpfw; of iptables with the table nat only."""
+    router = Router(context, hook)
+    needs_kfuncs(router)
+    text = RULESETS[name](version)
+    iptables = iptables_variant(router.namespace, version)
+    router.namespace.run(f"{iptables}-restore", stdin=only_nat(text))
+    return router, text, router.load(text, version)
+
+
+@test(*((hook, version) for hook in HOOKS for version in (4, 6)))
+def why_tells_where_nat_sends_it(context, hook, version):
+    router, text, _ = prepared(context, hook, version)
+    answer = tcp_from_outside(router, version, 8080)
+    inner = f"{bracketed(version, NEAR[version][0])}:80"
+    equal((answer["hook"], answer["destination"], answer["out"]), ("FORWARD", inner, "lan0"),
+          "where it goes")
+    equal((answer["verdict"], answer["chain"], answer["rule"]), ("ACCEPT", "DOCKER", 1), "verdict")
+    rules = [line for line in text.splitlines() if line.startswith("-A ")]
+    equal([(met["table"], met["chain"], met["rule"]) for met in answer["met"]
+           if met["table"] == "nat"], [("nat", "PREROUTING", 1), ("nat", "DOCKER", 2)], "nat's rules")
+    expect(all(met["text"] in rules for met in answer["met"] if met["table"] == "nat"),
+           f"not the rules' text: {answer['met']}")
+    said = router.bpfw("why", "--in", "wan0", "--proto", "tcp", "--src", FAR[version][0], "--dst",
+                       WAN0[version], "--dport", "8080").stdout
+    expect(f"its destination becomes {inner}\n" in said, said)
+    answer = tcp_from_outside(router, version, 22)
+    equal((answer["hook"], answer["destination"], answer["verdict"]), ("INPUT", None, "ACCEPT"),
+          "what nat leaves as it is")
+
+
+@test(*((hook, version) for hook in HOOKS for version in (4, 6)))
+def other_commands_keep_the_table(context, hook, version):
+    router, text, _ = prepared(context, hook, version)
+
+    def is_translated():
+        return tcp_from_outside(router, version, 8080)["hook"] == "FORWARD"
+
+    shown = router.bpfw("show", f"-{version}").stdout
+    expect("DNAT --to" not in shown and "PREROUTING" not in shown, f"nat is shown:\n{shown}")
+    listed = json.loads(router.bpfw("show", f"-{version}", "--json").stdout)
+    chains, = (family["chains"] for family in listed["families"])
+    equal([chain["name"] for chain in chains], ["INPUT", "FORWARD", "OUTPUT", "DOCKER"], "chains")
+    router.bpfw("zero", f"-{version}")
+    expect(is_translated(), "not after zero")
+    for done in range(2):
+        said = router.bpfw("flush", f"-{version}").stderr
+        expect(is_translated(), f"not after {done + 1} times flush")
+        equal(said, "", "what flush says")
+    expect("-A" not in router.bpfw("show", f"-{version}").stdout, "flush has left rules")
+    equal(tcp_from_outside(router, version, 8080)["by"], "policy", "what decides after flush")
+    router.load(shown, version)
+    expect(not is_translated(), "a ruleset without a table nat has one")
+    router.load(text, version)
+    expect(is_translated(), "not after it was loaded again")
+
+
+UNKNOWN = """*nat
+:PREROUTING ACCEPT [0:0]
+:elsewhere - [0:0]
+-A PREROUTING -p tcp -m tcp --dport 9000 -m statistic --mode random --probability 0.5 -j RETURN
+-A PREROUTING -p tcp -m tcp --dport 9001 -j DNAT --to-destination {host}-{host2}
+-A PREROUTING -p tcp -m tcp --dport 9002 -j DNAT --to-destination {bracketed}:80-90
+-A PREROUTING -p tcp -m tcp --dport 9003 -m nothing --known -j ACCEPT
+-A PREROUTING -p tcp -m tcp --dport 9004 -j DNAT --to-destination {bracketed}:80 --random
+-A PREROUTING -p tcp -m tcp --dport 9005 -m set --match-set here src -j elsewhere
+-A PREROUTING -p tcp -m limit --limit 5/sec -m tcp --dport 9006 -j ACCEPT
+-A PREROUTING -p tcp -m tcp --dport 9007 -j TPROXY --on-port 80
+-A PREROUTING -p tcp -m tcp --dport 9000:9009 -j DNAT --to-destination {bracketed}:80
+-A PREROUTING -s {nowhere} -p nothing -j ACCEPT
+-A elsewhere -j DNAT --to-destination {bracketed}:80
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+COMMIT
+"""
+
+
+@test("tc", "xdp")
+def what_only_the_kernel_can_tell(context, hook):
+    """Such rules are named; what may match them is not translated, not by a later rule either."""
+    router = Router(context, hook)
+    needs_kfuncs(router)
+    for version in (4, 6):
+        host, host2 = NEAR[version][:2]
+        text = UNKNOWN.format(host=host, host2=host2, bracketed=bracketed(version, host),
+                              nowhere=MAPPED[version])
+        said = router.load(text, version).stderr
+        warned = [line for line in said.splitlines() if "of the table nat may translate" in line]
+        equal([int(line.split(":")[2 if line.startswith("bpfw") else 1]) for line in warned],
+              [4, 5, 6, 7, 8, 9, 10, 11, 13], f"lines that are warned of:\n{said}")
+        for token in ("'statistic'", f"'{host}-{host2}'", "80-90'", "'nothing'", "'--random'",
+                      "'set'", "'limit'", "'TPROXY'"):
+            expect(token in said, f"{token} is not named:\n{said}")
+        for port in range(9000, 9010):
+            hook_asked = tcp_from_outside(router, version, port)["hook"]
+            equal(hook_asked, "FORWARD" if port in (9008, 9009) else "INPUT",
+                  f"IPv{version}: hook of port {port}")
+
+
+@test("tc", "xdp")
+def replies_are_for_forward(context, hook):
+    """A router that masquerades: its rules ask for no state, and see the inner addresses."""
+    router, _, _ = prepared(context, hook, 4)
+    text = (only_nat(docker(4)).split("*filter", maxsplit=1)[0].replace("-A PREROUTING", "#")
+            + "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+            f"-A FORWARD -p udp -m udp --dport {MARKER} -j ACCEPT\n"
+            f"-A FORWARD -i lan0 -s {NEAR[4][0]}/32 -j ACCEPT\n"
+            f"-A FORWARD -i wan0 -d {NEAR[4][0]}/32 -j ACCEPT\nCOMMIT\n")
+    router.load(text)
+    wire = Wire(router, 4, "nat", True)
+    talking = Udp(wire, random.Random(1), "near", FAR[4][0], 7)
+
+    def hallo(answer):
+        return len(talking.say(answer, socket.IPPROTO_UDP, lambda *ends: frames.udp(*ends, b"hallo"))
+                   ["near" if answer else "far"])
+    equal(hallo(False), 1, "packets that went out")
+    equal(talking.seen[0], WAN0[4], "the source that the other side sees")
+    equal(hallo(True), 1, "answers that came back")
+
+
+@test("tc")
+def loads_where_nothing_is_tracked(context, hook):
+    """Without BTF the rest is in force, and the load says what is not."""
+    router, text, _ = prepared(context, hook, 4)
+    if not os.path.exists(KERNEL_BTF):
+        raise Skip("this kernel has no BTF anyway")
+    stateless = "\n".join(line for line in text.splitlines() if "conntrack" not in line) + "\n"
+    done = run_here([*without_btf(router.namespace), binary(), "filter", "load", "-"],
+                    stdin=stateless, check=False, env=environment())
+    equal(done.returncode, 0, f"exit status without the kernel's BTF: {done.stderr}")
+    expect("a kernel with BTF" in done.stderr and "table nat" in done.stderr, done.stderr)
+    equal(tcp_from_outside(router, 4, 8081)["hook"], "INPUT", "hook without tracking")
+    router.load(stateless)
+    equal(tcp_from_outside(router, 4, 8081)["hook"], "FORWARD", "hook with tracking")
 
 
 if __name__ == "__main__":

@@ -624,6 +624,147 @@ static void test_deep(void **state)
 	}
 }
 
+/* ---- The table nat --------------------------------------------------------------- */
+
+#define NAT(rules)                                                                            \
+	"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n:b - [0:0]\n:a - [0:0]\n" \
+	":c - [0:0]\n" rules "COMMIT\n"
+
+static void parse_nat(const char *text, uint8_t family)
+{
+	ruleset_free(&ruleset);
+	if (parse(text, strlen(text), family))
+		print_message("# %s", said);
+	assert_string_equal(said, "");
+}
+
+/* Behind the filter's: PREROUTING, and the chains that it leads to. */
+static void test_nat_order(void **state)
+{
+	static const char text[] =
+		NAT("-A c -j ACCEPT\n-A a -p tcp -j DNAT --to-destination 10.0.0.1:80\n"
+		    "-A PREROUTING -p udp -j REDIRECT --to-ports 53\n-A PREROUTING -g a\n"
+		    "-A POSTROUTING -j b\n-A b -j MASQUERADE\n") TABLE("-A FORWARD -j one\n");
+	const struct rule *rules;
+
+	(void)state;
+	parse_nat(text, AF_INET);
+	assert_true(ruleset.translates);
+	assert_int_equal(ruleset.nat_chain, 5);
+	assert_int_equal(ruleset.chain_count, 7);
+	assert_string_equal(ruleset.chains[5].name, "PREROUTING");
+	assert_string_equal(ruleset.chains[6].name, "a");
+	assert_int_equal(ruleset_filter_rules(&ruleset), 1);
+	assert_int_equal(ruleset.rule_count, 4);
+	rules = ruleset.rules;
+	assert_int_equal(rules[1].target.kind, TARGET_REDIRECT);
+	assert_int_equal(rules[1].target.nat->port, 53);
+	assert_int_equal(rules[2].target.chain, 6);
+	assert_int_equal(rules[3].chain, 6);
+	assert_int_equal(rules[3].target.nat->port, 80);
+	assert_int_equal(rules[3].target.nat->address.bytes[3], 1);
+	assert_int_equal(rules[3].target.nat->mask.words[0], UINT32_MAX);
+	assert_int_equal(ruleset.nat_size, strstr(text, "\n*filter") - text);
+	ruleset_forget_nat(&ruleset);
+	assert_int_equal(ruleset.rule_count, 1);
+	assert_int_equal(ruleset.nat_chain, 0);
+}
+
+/* Sources only: there is nothing to translate, but connections are to be known. */
+static void test_nat_sources(void **state)
+{
+	(void)state;
+	parse_nat(NAT("-A POSTROUTING -j MASQUERADE\n") TABLE(""), AF_INET);
+	assert_true(ruleset.translates);
+	assert_int_equal(ruleset.nat_chain, 0);
+	assert_int_equal(ruleset.chain_count, 5);
+	parse_nat(NAT("-A PREROUTING -j ACCEPT\n-A PREROUTING -j LOG\n") TABLE(""), AF_INET);
+	assert_false(ruleset.translates);
+	assert_int_equal(ruleset.rule_count, 0);
+}
+
+struct nat_case {
+	const char *rule;
+	const char *message; /* NULL: it is understood */
+	uint8_t matches;     /* that are left */
+	bool protocol;       /* the rule's is */
+};
+
+static const struct nat_case nat_cases[] = {
+	{ "-p tcp -m tcp --dport 1 -j DNAT --to-destination 10.0.0.1", NULL, 1, true },
+	{ "-p tcp -m tcp --dport 1 -j DNAT --to-destination :80 --persistent", NULL, 1, true },
+	{ "-d 10.1.0.0/16 -j NETMAP --to 10.2.0.0/16", NULL, 0, false },
+	{ "-m addrtype --dst-type LOCAL -m conntrack --ctstate NEW -j REDIRECT", NULL, 2, false },
+	{ "-p tcp -m tcp --dport 1 -j DNAT --to-destination 10.0.0.1-10.0.0.2",
+	  "f:7:64: '10.0.0.1-10.0.0.2': not one address (which of a range it is, the kernel decides)",
+	  1, true },
+	{ "-p tcp -m tcp --dport 1 -j DNAT --to-destination 10.0.0.1:80-81",
+	  "f:7:64: '10.0.0.1:80-81': not one port (which of a range it is, the kernel decides)", 1,
+	  true },
+	{ "-p tcp -j DNAT --to-destination 10.0.0.1 --random",
+	  "f:7:56: '--random': this option of DNAT is not supported", 0, true },
+	{ "-j DNAT --to-destination 10.0.0.1:80",
+	  "f:7:18: 'DNAT': a port needs -p tcp, udp, udplite, sctp or dccp", 0, false },
+	{ "-p tcp -m tcp --dport 1 -m nothing -j DNAT --to-destination 10.0.0.1",
+	  "f:7:42: 'nothing'", 1, true },
+	{ "-p tcp -m tcp --dport 1 -m multiport --sports 1,2,x -j a", "f:7:65: 'x'", 0, true },
+	{ "-p tcp -m tcp --dport 1 -m multiport -j a", "f:7:42: 'multiport'", 1, true },
+	{ "-p tcp -d 10.0.0.1,nobody -j a", "f:7:34: 'nobody'", 0, false },
+	{ "-p tcp -m limit --limit 1/sec -m tcp --dport 1 -j a",
+	  "f:7:25: 'limit': what this match will say only the kernel can tell", 1, true },
+	{ "-p tcp -m set --match-set s src -j ACCEPT", "f:7:25: 'set'", 0, true },
+	{ "-p tcp -j TPROXY --on-port 1", "f:7:25: 'TPROXY'", 0, true },
+	{ "-p tcp -j DROP", "f:7:25: 'DROP': no target of the table nat", 0, true },
+	{ "-p udp -m tcp --dport 1 -j a", "f:7:25: 'tcp'", 1, true },
+};
+
+/* What is not understood lets through what the rest of it does, and stops it. */
+static void test_nat_unknown(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(nat_cases); i++) {
+		const struct nat_case *wanted = &nat_cases[i];
+		const struct rule *rule;
+		char text[1024];
+
+		snprintf(text, sizeof(text),
+			 NAT("-A PREROUTING %s\n-A a -j DNAT --to-destination 10.0.0.9\n")
+				 TABLE(""),
+			 wanted->rule);
+		parse_nat(text, AF_INET);
+		ruleset_warn_of_nat(&ruleset, &report);
+		rule = &ruleset.rules[0];
+		if (!wanted->message)
+			assert_string_equal(said, "");
+		else if (!strstr(said, wanted->message))
+			fail_msg("%s: %s", wanted->rule, said);
+		assert_int_equal(rule->target.kind == TARGET_UNKNOWN, wanted->message != NULL);
+		assert_int_equal(rule->match_count, wanted->matches);
+		assert_int_equal(rule->protocol.given, wanted->protocol);
+		assert_false(rule->target.kind == TARGET_UNKNOWN && rule->destination.given);
+	}
+}
+
+static void test_nat_ipv6(void **state)
+{
+	const struct target_nat *nat;
+
+	(void)state;
+	parse_nat(NAT("-A PREROUTING -p tcp -j DNAT --to-destination [fd00::1]:80\n"
+		      "-A PREROUTING -j DNAT --to-destination fd00::2\n"
+		      "-A PREROUTING -p tcp -j DNAT --to-destination []:81\n") TABLE(""),
+		  AF_INET6);
+	nat = ruleset.rules[0].target.nat;
+	assert_int_equal(nat->port, 80);
+	assert_int_equal(nat->address.bytes[15], 1);
+	nat = ruleset.rules[1].target.nat;
+	assert_int_equal(nat->port, 0);
+	assert_int_equal(nat->address.bytes[15], 2);
+	nat = ruleset.rules[2].target.nat;
+	assert_int_equal(nat->port, 81);
+	assert_int_equal(nat->mask.words[3], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -644,6 +785,10 @@ int main(void)
 		cmocka_unit_test_teardown(test_never, end),
 		cmocka_unit_test_teardown(test_bounds, end),
 		cmocka_unit_test_teardown(test_deep, end),
+		cmocka_unit_test_teardown(test_nat_order, end),
+		cmocka_unit_test_teardown(test_nat_sources, end),
+		cmocka_unit_test_teardown(test_nat_unknown, end),
+		cmocka_unit_test_teardown(test_nat_ipv6, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
