@@ -279,6 +279,10 @@ static int refuse_unknown(const struct building *building, const struct word *wo
 	unsigned int index = 0;
 	const char *name;
 
+	/* Of the table nat it is a warning, and not everything that is there is of use in it. */
+	if (building->parser->nat)
+		return parser_fail(building->parser, word->column, word->text, -EOPNOTSUPP, "%s",
+				   what);
 	while ((name = module_next_name(target, family, &index)))
 		used += (size_t)snprintf(list + used, sizeof(list) - used, " %s", name);
 	return parser_fail(building->parser, word->column, word->text, -EOPNOTSUPP, "%s;%s%s", what,
