@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the rules ask about a packet, read from it once. Nothing here changes the packet. What
- * ip_rcv() and ipv6_rcv() drop before any rule is passed on to them.
+ * ip_rcv() and ipv6_rcv() drop before any rule is dropped here.
  */
 #ifndef BPFW_FILTER_PARSE_H
 #define BPFW_FILTER_PARSE_H
@@ -77,12 +77,12 @@ static __always_inline enum parsed parse_transport(struct filter_walk *walk, str
 }
 
 /*
- * The length of a packet whose header says 0. Of IPv4 and TCP it is one that GRO or TCP has made larger
- * than headers can tell (iph_totlen()); of IPv6 the same, or one that has a jumbogram's place for its
- * length (RFC 2675): ipv6_rcv() takes all that there is.
+ * The length of a packet whose header says 0. Of IPv4 and TCP it is one that GRO or TCP has made
+ * larger than headers can tell (iph_totlen()); of IPv6 the same, or one that has a place for a
+ * jumbogram's length (RFC 2675): ipv6_rcv() takes all that there is.
  */
-static __always_inline __u32 untold_length(const struct frame *frame, const struct filter_walk *walk,
-					   __u8 next_header)
+static __always_inline __u32 untold_length(const struct frame *frame,
+					   const struct filter_walk *walk, __u8 next_header)
 {
 	const bool large = !frame->is_xdp && frame->skb->gso_size;
 

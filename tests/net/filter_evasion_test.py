@@ -284,7 +284,8 @@ def encapsulating_routes(context, hook):
     router.namespace.ip(f"route add fd00:55::/64 encap seg6 mode encap segs {FAR[6][0]} dev wan0")
     input_rule = "-A INPUT -p ipv6-icmp -j ACCEPT"
     for rule, arrive in (("-A FORWARD -d fd00:56::/64 -j DROP", 1),
-                         ("-A FORWARD -o wan0 -j DROP", 0), ("-A FORWARD -d fd00:55::1 -j DROP", 0)):
+                         ("-A FORWARD -o wan0 -j DROP", 0),
+                         ("-A FORWARD -d fd00:55::1 -j DROP", 0)):
         router.load(ruleset(input_rule, rule), 6)
         router.near.send(to_router(datagram(6, "fd00:55::1", PASSED)))
         equal(len(router.far.drain(0.3)), arrive, f"packets that arrive with {rule}")
