@@ -12,8 +12,8 @@
 const volatile bool is_ipv6 = false; /* the family of the ruleset; set before loading */
 
 /*
- * The programs of the rulesets, and those they call (enum filter_stage). Pinned. A map takes programs
- * of one type only.
+ * The programs of the rulesets, and those they call (enum filter_stage). Pinned. A map takes
+ * programs of one type only.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

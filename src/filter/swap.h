@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * One ruleset of a family in the place of another, at all hooks in one step. The programs in force
- * are in the slots of one of two turns (enum filter_stage), and a word of the map `turns` says which.
- * The slots of the other turn are filled, and then the word is changed.
+ * are in the slots of one of two turns (enum filter_stage), and a word of the map `turns` says
+ * which. The slots of the other turn are filled, and then the word is changed.
  */
 #ifndef BPFW_FILTER_SWAP_H
 #define BPFW_FILTER_SWAP_H

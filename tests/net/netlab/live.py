@@ -7,8 +7,10 @@ device. They go to several ports, which differ in their last bits, in no order.
 
 import ctypes
 import os
+import socket
 import struct
 import threading
+import time
 
 from . import xdp
 from .lab import kernel_version
@@ -18,7 +20,8 @@ POSSIBLE = kernel_version() >= (5, 18)
 FRAME = 60  # bytes, without FCS
 HEADERS, WORDS = 42, 44  # of Ethernet, IPv4 and UDP; in whole words
 PORT_AT, PROTOCOL_AT, UDP_CHECK_AT = 37, 23, 40
-RUN, BATCH = 100_000, 64  # frames
+FIRST_RUN, BATCH = 10_000, 64  # frames
+RUN_TIME = 0.4  # seconds at least: to begin and to end a run takes tens of milliseconds
 CONTEXT, DATA, END = 6, 7, 8  # registers
 REDIRECT, LOOKUP, RANDOM = 23, 1, 7  # helper functions
 
@@ -86,16 +89,22 @@ class Generator(threading.Thread):
         return self._ports.read()
 
     def run(self):
-        run = struct.pack("=LLLLQQLLLLQQLLL", self._program, 0, FRAME, 0,
-                          ctypes.addressof(self._frame), 0, RUN, 0, 0, 0, 0, 0,
-                          xdp.TEST_XDP_LIVE_FRAMES, 0, BATCH)
+        frames = FIRST_RUN
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         try:
             with self._namespace.enter():
                 while not self._halt.is_set():
-                    xdp.bpf(xdp.BPF_PROG_TEST_RUN, run)
+                    started = time.monotonic()
+                    self._send(frames)
+                    frames *= 2 if time.monotonic() - started < RUN_TIME else 1
         except OSError as error:
             self._error = error
+
+    def _send(self, frames):
+        xdp.bpf(xdp.BPF_PROG_TEST_RUN,
+                struct.pack("=LLLLQQLLLLQQLLL", self._program, 0, FRAME, 0,
+                            ctypes.addressof(self._frame), 0, frames, 0, 0, 0, 0, 0,
+                            xdp.TEST_XDP_LIVE_FRAMES, 0, BATCH))
 
     def stop(self):
         self._halt.set()
@@ -114,7 +123,8 @@ class Sink:
         taken = [*count, *_end(xdp.XDP_DROP)]
         rest = [instruction(0x07, 0, immediate=-self._ports.first),
                 instruction(0x25, 0, 0, len(taken), self._ports.mask), *taken]
-        checks = [instruction(0x71, 0, DATA, PROTOCOL_AT), instruction(0x55, 0, 0, 3 + len(rest), 17),
+        checks = [instruction(0x71, 0, DATA, PROTOCOL_AT),
+                  instruction(0x55, 0, 0, 3 + len(rest), socket.IPPROTO_UDP),
                   instruction(0x71, 0, DATA, PORT_AT - 1), instruction(0x55, 0, 0, 1 + len(rest)),
                   instruction(0x71, 0, DATA, PORT_AT)]
         code = [*_packet(HEADERS, len(checks) + len(rest)), *checks, *rest, *_end(xdp.XDP_PASS)]
