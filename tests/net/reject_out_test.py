@@ -18,9 +18,8 @@ from bare_test import TunLab
 from filter_state_test import TRACK, needs_kfuncs
 from filter_test import (FAR, FILTER_HOOKS, NEAR, NO_RULES, NOISE, SILENT, Router,
                          iptables_variant)
-from netlab import Skip, equal, expect, frames, main, test
+from netlab import equal, expect, frames, main, test
 from netlab import lab as topology
-from netlab.lab import Lab
 from reject_test import (BY_ICMP, CODES, FIRST_CODE, ICMP, KERNEL, RESET, Packets, answer_to,
                          completed, essence, expect_right_sums, quiet_router)
 
@@ -313,20 +312,6 @@ def connections_with_nat(context, hook, version, nat, *devices):
 # ---- Devices without a link layer ------------------------------------------------------------
 
 
-class GreLab(Lab):
-    """client eth0 ---- lan0 router wan0 (GRE) ==== eth0 (GRE) server"""
-
-    def _links(self):
-        self._veth("lan0", topology.LAN0_MAC, self.client, "eth0", topology.CLIENT_MAC)
-        self._veth("under", topology.WAN0_MAC, self.server, "under", topology.SERVER_MAC)
-        for here, name, number in ((self.router, "wan0", 1), (self.server, "eth0", 2)):
-            here.ip(f"addr add 192.0.2.{number}/24 dev under", "link set under up")
-            done = here.run("ip", "link", "add", name, "type", "gre", "local",
-                            f"192.0.2.{number}", "remote", f"192.0.2.{3 - number}", check=False)
-            if done.returncode:
-                raise Skip(f"this kernel has no GRE: {done.stderr.strip()}")
-
-
 class BareRouter(Router):
     """The router's wan0 has no link header."""
 
@@ -344,9 +329,6 @@ class BareRouter(Router):
         self.near = context.keep(frames.Port(lab.client, "eth0"))
         self.far = context.keep(frames.Port(lab.server, "eth0", layer3=True))
         context.keep(self)
-
-
-LABS = {"tun": TunLab, "GRE": GreLab}
 
 
 def rules_of_all(version):
@@ -391,9 +373,9 @@ def bare_answers(router, version):
     return found
 
 
-@test(*((kind, version) for kind in LABS for version in (4, 6)))
-def devices_without_a_link_layer(context, kind, version):
-    router = BareRouter(context, context.keep(LABS[kind]("none")))
+@test(4, 6)
+def devices_without_a_link_layer(context, version):
+    router = BareRouter(context, context.keep(TunLab("none")))
     text = rules_of_all(version)
     router.near.drain(0.1)
     with in_iptables(router.namespace, version, text):
