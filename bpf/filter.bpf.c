@@ -155,8 +155,8 @@ int pass_tc(struct __sk_buff *ctx __attribute__((unused)))
 /* ---- Judging --------------------------------------------------------------------- */
 
 /*
- * Which chain the walk begins in: the number of a hook, or nat_chain; UNKNOWN_HOOK. The walk through the
- * table nat is traced together with the one behind it.
+ * Which chain the walk begins in: the number of a hook, or nat_chain; UNKNOWN_HOOK. The walk
+ * through the table nat is traced together with the one behind it.
  */
 static __always_inline int find_start(struct filter_walk *walk, struct frame *frame)
 {

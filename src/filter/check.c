@@ -211,7 +211,7 @@ static int check_rule(struct parser *parser, const struct rule *rule)
 	return 0;
 }
 
-/* The built-in chains of nat are in an order in which what is said of the filter's holds for them. */
+/* nat's built-in chains are in an order in which what is said of the filter's holds for them. */
 static int check_nat_rule(struct parser *parser, struct rule *rule)
 {
 	char reason[PARSER_MESSAGE] = "";

@@ -271,7 +271,7 @@ static void keep_message(void *context, bool warning, const char *message)
 		snprintf(context, MESSAGE_MAX, "%s", message);
 }
 
-/* What is beyond the filter's bounds in the table nat is no reason to refuse the rules of its own. */
+/* What is beyond the filter's bounds in the table nat is no reason to refuse its own rules. */
 static int compile(struct image *image, struct ruleset *ruleset,
 		   const struct ruleset_report *report)
 {
@@ -297,7 +297,7 @@ static int compile(struct image *image, struct ruleset *ruleset,
 	return err;
 }
 
-/* Kernels that cannot tell connections judge by the addresses on the wire, as without a table nat. */
+/* Where the kernel cannot tell connections it is the addresses on the wire, as without that table. */
 static void probe_tracking(struct image *image)
 {
 	if (!image->is_tracked || image->states || !track_probe(image->family))

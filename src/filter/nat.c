@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The table nat: what it does to the destinations of packets that come in. The kernel does that when
- * a packet gets there; the filter, which meets the packet before, has to know what will come of it.
- * So a rule whose outcome only the kernel can tell stops all packets that it may match, and these
- * are judged by the address that they came to.
+ * The table nat: what it does to the destinations of packets that come in. The kernel does that
+ * when a packet gets there; the filter, which meets the packet before, has to know what will come
+ * of it. So a rule whose outcome only the kernel can tell stops all packets that it may match, and
+ * these are judged by the address that they came to.
  */
 #include <errno.h>
 #include <linux/in.h>

@@ -13,9 +13,9 @@
  *	rule     = [ counters ] append { option } line-end  (rule.c)
  *	append   = ( "-A" | "--append" ) NAME
  *
- * The tables filter and nat come once; of the others lines and quotes are looked at, no more. A rule
- * of nat that cannot be read is kept as far as it can. A chain is declared before a rule is appended
- * to it or leads to it; built-in chains need not be declared.
+ * The tables filter and nat come once; of the others lines and quotes are looked at, no more. A
+ * rule of nat that cannot be read is kept as far as it can. A chain is declared before a rule is
+ * appended to it or leads to it; built-in chains need not be declared.
  */
 #include "filter/parser.h"
 

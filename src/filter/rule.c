@@ -725,8 +725,8 @@ static void keep_finished(struct building *building)
 }
 
 /*
- * Of the table nat: a rule that stops all packets that it may match, for it lets through whatever is
- * let through by what could be read of it.
+ * Of the table nat: a rule that stops all packets that it may match, for it lets through whatever
+ * is let through by what could be read of it.
  */
 static int add_unknown(struct building *building)
 {

@@ -515,8 +515,9 @@ struct ruleset_chunk;
  * those of the first chain, then those of the second ...; within a chain in the order of the
  * text. No chain can get back to itself by jumps.
  *
- * Behind the filter table's chains are nat's, if a rule of its PREROUTING may translate destinations:
- * PREROUTING first, then those that it leads to; and so are their rules behind the filter's.
+ * Behind the filter table's chains are nat's, if a rule of its PREROUTING may translate
+ * destinations: PREROUTING first, then those that it leads to; and so are their rules behind the
+ * filter's.
  */
 struct ruleset {
 	uint8_t family; /* AF_INET or AF_INET6 */
@@ -548,8 +549,8 @@ struct ruleset_report {
  * Parse a text of iptables-save (family AF_INET) or ip6tables-save (AF_INET6), size bytes of any
  * content. Returns 0, or -errno after one error was reported, with nothing left in *ruleset:
  * -EINVAL (wrong), -EOPNOTSUPP (right, but not supported), -E2BIG (beyond a bound), -ENOMEM.
- * Of the table nat rules that are not supported are taken as TARGET_UNKNOWN; other tables are skipped
- * with a warning. The text may go; ruleset_free() is the caller's to call after success.
+ * Of the table nat rules that are not supported are taken as TARGET_UNKNOWN; other tables are
+ * skipped with a warning. The text may go; ruleset_free() is the caller's to call after success.
  */
 int ruleset_parse(struct ruleset *ruleset, const char *text, size_t size, uint8_t family,
 		  const struct ruleset_report *report);

@@ -3,9 +3,9 @@
 """bpfw filter, first packets of connections that the kernel's table nat translates: iptables is the
 oracle.
 
-The kernel has the table nat, and the filter table once in iptables, once in bpfw. The same dialogues
-go through both, most of them to addresses that nat sends elsewhere. What comes out after each packet
-and what the rules count has to be the same.
+The kernel has the table nat, and the filter table once in iptables, once in bpfw. The same
+dialogues go through both, most of them to addresses that nat sends elsewhere. What comes out after
+each packet and what the rules count has to be the same.
 
 BPFW_TEST_SEED chooses the dialogues, BPFW_TEST_STEPS how long they are.
 """
@@ -265,9 +265,10 @@ def why_tells_where_nat_sends_it(context, hook, version):
           "where it goes")
     equal((answer["verdict"], answer["chain"], answer["rule"]), ("ACCEPT", "DOCKER", 1), "verdict")
     rules = [line for line in text.splitlines() if line.startswith("-A ")]
-    equal([(met["table"], met["chain"], met["rule"]) for met in answer["met"]
-           if met["table"] == "nat"], [("nat", "PREROUTING", 1), ("nat", "DOCKER", 2)], "nat's rules")
-    expect(all(met["text"] in rules for met in answer["met"] if met["table"] == "nat"),
+    asked = [found for found in answer["met"] if found["table"] == "nat"]
+    equal([(found["chain"], found["rule"]) for found in asked], [("PREROUTING", 1), ("DOCKER", 2)],
+          "nat's rules")
+    expect(all(found["text"] in rules for found in asked),
            f"not the rules' text: {answer['met']}")
     said = router.bpfw("why", "--in", "wan0", "--proto", "tcp", "--src", FAR[version][0], "--dst",
                        WAN0[version], "--dport", "8080").stdout
@@ -353,8 +354,8 @@ def replies_are_for_forward(context, hook):
     talking = Udp(wire, random.Random(1), "near", FAR[4][0], 7)
 
     def hallo(answer):
-        return len(talking.say(answer, socket.IPPROTO_UDP, lambda *ends: frames.udp(*ends, b"hallo"))
-                   ["near" if answer else "far"])
+        out = talking.say(answer, socket.IPPROTO_UDP, lambda *ends: frames.udp(*ends, b"hallo"))
+        return len(out["near" if answer else "far"])
     equal(hallo(False), 1, "packets that went out")
     equal(talking.seen[0], WAN0[4], "the source that the other side sees")
     equal(hallo(True), 1, "answers that came back")
