@@ -1023,8 +1023,8 @@ int main(void)
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++)
 		test_kind(SET_HASH_NET, families[f], lookups < QUERIES ? 5000 : 100000);
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
-		test_kind(SET_HASH_IP, families[f], 5000);
-		test_kind(SET_HASH_IP_PORT, families[f], 5000);
+		test_kind(SET_HASH_IP, families[f], lookups < QUERIES ? 2000 : 5000);
+		test_kind(SET_HASH_IP_PORT, families[f], lookups < QUERIES ? 2000 : 5000);
 	}
 	test_ports();
 	test_end();
