@@ -305,12 +305,13 @@ static int rule_line(struct parser *parser, struct slice counters)
 
 int parser_doubt(const struct parser *parser, struct rule *rule)
 {
-	char *message = ruleset_alloc(parser->ruleset, strlen(parser->reason) + 1);
+	const size_t size = strlen(parser->reason) + 1;
+	char *message = ruleset_alloc(parser->ruleset, size);
 
 	if (!message)
 		return -ENOMEM;
 	rule->target.kind = TARGET_UNKNOWN;
-	rule->target.unknown = strcpy(message, parser->reason);
+	rule->target.unknown = memcpy(message, parser->reason, size);
 	return 0;
 }
 

@@ -303,7 +303,7 @@ static void write_table(struct writer *w, const struct task *task, uint32_t bits
 int set_fast6_write(struct set_cell *cells, const struct set_piece *pieces, uint32_t count,
 		    const struct set_window *window, uint32_t *word)
 {
-	const struct task first = { word, pieces, count, *window };
+	struct task first = { .piece = pieces, .count = count, .window = *window };
 	_cleanup_free_ struct task *task = NULL;
 	struct writer w = { .cells = cells };
 
@@ -316,6 +316,7 @@ int set_fast6_write(struct set_cell *cells, const struct set_piece *pieces, uint
 		       sizeof(*task));
 	if (!task)
 		return -ENOMEM;
+	first.word = word;
 	write_word(&w, &first);
 	while (w.tasks) {
 		const struct task next = w.task[--w.tasks];

@@ -51,12 +51,13 @@ static bool is_free(const struct set_front *front, const struct set_cell *bucket
 static void put_at(const struct set_front *front, struct set_cell *bucket, uint32_t place,
 		   const struct set_key *key)
 {
-	struct set_key *to = &bucket->wide.key[place];
+	struct set_key *to;
 
 	if (front->narrow) {
 		__atomic_store_n(&bucket->front4.addr[place], key->addr[0], __ATOMIC_RELEASE);
 		return;
 	}
+	to = &bucket->wide.key[place];
 	memcpy(to, key, offsetof(struct set_key, pad));
 	__atomic_store_n(&to->pad, 0, __ATOMIC_RELEASE);
 }
