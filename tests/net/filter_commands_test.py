@@ -481,7 +481,7 @@ def why_explains(context, hook):
             (["--in", "lo", "--out", "wan0", "--proto", "icmp", *ends],
              ("FORWARD", "lo", "wan0", "ACCEPT", "policy")),
             (["--in", "lan0", "--proto", "udp", *ends, "--ttl", "1"],
-             (None, "lan0", None, "ACCEPT", None)),
+             ("FORWARD", "lan0", "wan0", "ACCEPT", "policy")),
             (["--in", "lan0", "--proto", "udp", "--src", "fd00::1", "--dst", "fd00::2"],
              (None, None, None, "ACCEPT", None)),
             (["--in", "lan0", "--packet", bytes(12).hex() + "88a8" + bytes(40).hex()],
