@@ -26,7 +26,7 @@ STATIC_VERSION = $(shell git -c safe.directory='$(CURDIR)' describe --tags --alw
 # Paths of this machine must not reach the binary (__FILE__, the BPF object's line numbers).
 STATIC_MAP := -ffile-prefix-map=$(STATIC_TREE)=. -ffile-prefix-map=$(CURDIR)=.
 # musl's getsockname() takes a struct sockaddr *, where glibc's takes a union.
-STATIC_CFLAGS ?= -Os
+STATIC_CFLAGS ?= -Os -flto=auto -ffat-lto-objects
 STATIC_CODE := -fPIE -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-fno-unwind-tables $(STATIC_MAP) $(STATIC_CFLAGS)
 STATIC_LDFLAGS := -static-pie -Wl,--gc-sections -Wl,--build-id=none -Wl,-Map=build/bpfw.map
