@@ -67,10 +67,10 @@ $(BPF_OBJECTS:%=build/bpf/%.bpf.o): build/bpf/%.bpf.o: build/bpf/%.clang.o $(STR
 	$(Q)mv -f $(@D)/tmp/$(@F) $@
 
 # The objects are in the binary compressed, a fifth of what they are: flash is small.
-build/host/pack-skeleton: scripts/pack-skeleton.c
+build/host/pack-skeleton: scripts/pack-skeleton.c scripts/pack.h src/columns.h src/skeleton.h
 	$(call say,HOSTCC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(HOSTCC) -O2 -Wall -Wextra -Werror $(HOSTCFLAGS) -o $@ $< $(HOSTLDFLAGS) -lz
+	$(Q)$(HOSTCC) -O2 -Wall -Wextra -Werror -Isrc $(HOSTCFLAGS) -o $@ $< $(HOSTLDFLAGS) -lz
 
 $(SKELETON): build/include/%.skel.h: build/bpf/%.bpf.o build/host/pack-skeleton | $(BPFTOOL_READY)
 	$(call say,SKEL,$@)

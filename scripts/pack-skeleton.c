@@ -2,17 +2,19 @@
 /*
  * pack-skeleton OBJECT < NAME.skel.h > NAME.skel.h
  *
- * bpftool's skeleton has the object as it is; here it becomes a compressed one, a fifth of it, that
- * skeleton_unpack() (src/skeleton.h) makes whole again. Nothing else of the skeleton changes.
+ * bpftool's skeleton has the object as it is; here it becomes a compressed one (pack.h), a fifth
+ * of it, that skeleton_unpack() (src/skeleton.h) makes whole again. Nothing else of the skeleton
+ * changes.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
+
+#include "pack.h"
 
 #define OBJECT_MAX (16u << 20)
 #define LINE_SIZE 4096
-#define COLUMNS 16
+#define BYTES_IN_LINE 16
 
 static const char data_begins[] = "\tstatic const char data[]";
 static const char data_ends[] = "\";";
@@ -41,20 +43,28 @@ static unsigned char *read_object(const char *path, size_t *size)
 
 static void print_packed(const char *path)
 {
+	struct packed_object object;
 	size_t size;
-	unsigned char *object = read_object(path, &size), *packed;
-	uLongf packed_size = compressBound(size);
+	unsigned char *bytes = read_object(path, &size), *packed;
 
-	packed = malloc(packed_size);
-	if (!packed || compress2(packed, &packed_size, object, size, Z_BEST_COMPRESSION) != Z_OK)
+	packed = pack_object(bytes, size, &object);
+	if (!packed)
 		fail("the object cannot be compressed");
 	/* A text, not numbers: of these clang-tidy would look at each. */
 	printf("\tstatic const char packed[] =");
-	for (size_t i = 0; i < packed_size; i++)
-		printf("%s\\%03o", i % COLUMNS ? "" : i ? "\"\n\t\t\"" : "\n\t\t\"", packed[i]);
-	printf("\";\n\n\treturn skeleton_unpack(packed, sizeof(packed) - 1, %zu, sz);\n", size);
+	for (size_t i = 0; i < object.packed_size; i++)
+		printf("%s\\%03o",
+		       i % BYTES_IN_LINE ? "" :
+		       i                 ? "\"\n\t\t\"" :
+					   "\n\t\t\"",
+		       packed[i]);
+	printf("\";\n\tstatic const struct packed_object object = {\n"
+	       "\t\t.bytes = packed,\n\t\t.packed_size = sizeof(packed) - 1,\n"
+	       "\t\t.size = %zu,\n\t\t.code_at = %zu,\n\t\t.code_size = %zu,\n\t};\n\n"
+	       "\treturn skeleton_unpack(&object, sz);\n",
+	       object.size, object.code_at, object.code_size);
 	free(packed);
-	free(object);
+	free(bytes);
 }
 
 static int begins(const char *line, const char *with)
