@@ -8,6 +8,7 @@
 #include "bpf_log.h"
 #include "filter/copy.h"
 #include "filter/inforce.h"
+#include "filter/load.h"
 #include "filter/pins.h"
 #include "filter/set_stage.h"
 #include "filter/swap.h"
@@ -172,7 +173,7 @@ static int open_track(struct copy *copy, uint8_t family)
 	track->turn = own_turn(filter, track->is_ipv6);
 	if (!filter->rodata->is_tracked)
 		return 0;
-	track->skeleton = track_bpf__open();
+	track->skeleton = track_skeleton();
 	if (!track->skeleton)
 		return -errno;
 	track->skeleton->rodata->is_ipv6 = track->is_ipv6;
@@ -272,7 +273,7 @@ int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 	if (program < 0)
 		return program;
 	bpf_log_take();
-	copy->filter = filter_bpf__open();
+	copy->filter = ruleset_open();
 	if (!copy->filter)
 		return -errno;
 	err = load(copy, program, family, place);

@@ -186,6 +186,11 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	bpf_map__set_max_entries(skeleton->maps.devices, image->device_count);
 }
 
+struct filter_bpf *ruleset_open(void)
+{
+	return filter_bpf__open();
+}
+
 int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
 {
 	struct table tables[TABLES];

@@ -7,6 +7,12 @@
 #include "filter/compile.h"
 
 /*
+ * filter_bpf__open(), which nothing else calls: the whole object is in every file that does.
+ * The caller's, for filter_bpf__destroy(). NULL, with errno set, if it cannot be.
+ */
+struct filter_bpf *ruleset_open(void);
+
+/*
  * Load an opened skeleton whose program and maps are to be those of the ruleset. Returns 0 or
  * -errno.
  */

@@ -171,7 +171,7 @@ int stage_load(const struct image *image, const char *text, size_t text_size,
 	int err;
 
 	bpf_log_take();
-	skeleton = filter_bpf__open();
+	skeleton = ruleset_open();
 	if (!skeleton)
 		return -errno;
 	pins_remove_stale();

@@ -71,13 +71,18 @@ static void warn_of_silence(void)
 		 "iptables -m conntrack), no packet is ever ESTABLISHED");
 }
 
+struct track_bpf *track_skeleton(void)
+{
+	return track_bpf__open();
+}
+
 int track_probe(uint8_t family)
 {
 	struct track_bpf *skeleton;
 	int err;
 
 	bpf_log_take();
-	skeleton = track_bpf__open();
+	skeleton = track_skeleton();
 	if (!skeleton)
 		return -errno;
 	skeleton->rodata->is_ipv6 = family == AF_INET6;
@@ -98,7 +103,7 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
 	filter->rodata->own_stage = image->is_tracked ? judge : FILTER_RULES_STAGE(is_ipv6, turn);
 	if (!image->is_tracked)
 		return 0;
-	track->skeleton = track_bpf__open();
+	track->skeleton = track_skeleton();
 	if (!track->skeleton)
 		return -errno;
 	if (image->states)

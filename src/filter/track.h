@@ -23,6 +23,12 @@ struct track {
  */
 int track_probe(uint8_t family);
 
+/*
+ * track_bpf__open(), which nothing but track.c calls: the whole object is in every file that does.
+ * The caller's, for track_close(). NULL, with errno set, if it cannot be.
+ */
+struct track_bpf *track_skeleton(void);
+
 /* Before `filter` is loaded: tell the programs of this turn their slots. Returns 0 or -errno. */
 int track_open(struct track *track, struct filter_bpf *filter, const struct image *image,
 	       uint32_t turn);
