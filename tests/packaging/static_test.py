@@ -11,14 +11,15 @@ import shutil
 import stat
 import struct
 import sys
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "net")]
 
 from netlab import Skip, equal, expect, main, test  # noqa: E402
-from static_build import (ARCHES, FETCH, HERE_ARCH, ORDER, ROOT, STATIC, binary,  # noqa: E402
-                          build_all, copy_packages, copy_tree, emulated, make, offline, run,
-                          scratch, succeed)
+from static_build import (ARCHES, BUILD_TIMEOUT, FETCH, HERE_ARCH, ORDER, ROOT,  # noqa: E402
+                          STATIC, binary, build_all, copy_packages, copy_tree, emulated, make,
+                          offline, run, scratch, succeed)
 from static_root import CONTENTS, EmptyRoot, mount_bpffs  # noqa: E402
 
 FOREIGN_BPFTOOL = ROOT / "scripts" / "foreign-bpftool"
@@ -26,6 +27,7 @@ SIZE_LIMIT = 900 * 1024  # as flash is counted
 MACHINE = {"x86_64": 62, "aarch64": 183, "s390x": 22}
 
 ET_DYN, EM_BPF = 3, 247
+ZLIB_BEST = b"\x78\xda"  # what a stream of the best compression begins with (RFC 1950)
 PT_DYNAMIC, PT_INTERP, PT_GNU_STACK, PT_GNU_RELRO = 2, 3, 0x6474e551, 0x6474e552
 PF_X = 1
 SHT_SYMTAB = 2
@@ -134,14 +136,31 @@ class Elf:
                 yield info & 15, info >> 4, section
 
 
-def embedded_bpf(image):
-    """Byte order and content of the BPF objects inside the ELF file; what follows them as well."""
-    at = image.find(b"\x7fELF", 4)
+def built_bpf(arch):
+    """The BPF objects that the binary was made with, by name."""
+    return {path.name: path.read_bytes()
+            for path in (STATIC / arch / "tree" / "build" / "bpf").glob("*.bpf.o")}
+
+
+def packed_bpf(image):
+    """What is packed in the binary (scripts/pack.h), each inflated, its code in columns."""
+    at = image.find(ZLIB_BEST)
     while at >= 0:
-        order = {1: "<", 2: ">"}.get(image[at + 5])
-        if order and struct.unpack_from(order + "H", image, at + 18)[0] == EM_BPF:
-            yield order, image[at:]
-        at = image.find(b"\x7fELF", at + 4)
+        stream = zlib.decompressobj()
+        try:
+            content = stream.decompress(image[at:])
+        except zlib.error:
+            content = b""
+        if stream.eof and content.startswith(b"\x7fELF"):
+            yield content
+        at = image.find(ZLIB_BEST, at + 1)
+
+
+def bpf_order(image):
+    """The byte order of a BPF object; of its first bytes, which are as they were."""
+    order = {1: "<", 2: ">"}[image[5]]
+    equal(struct.unpack_from(order + "H", image, 18)[0], EM_BPF, "machine")
+    return order
 
 
 @test(*ARCHES)
@@ -163,19 +182,25 @@ def static_stripped_and_position_independent(_context, arch):
 
 
 @test(*ARCHES)
-def holds_the_bpf_object_in_its_byte_order(_context, arch):
-    orders = [order for order, _ in embedded_bpf(binary(arch).read_bytes())]
-    equal(orders, [ORDER[arch]] * 2, "BPF objects inside: the fast path and the filter")
+def holds_the_bpf_objects_in_its_byte_order(_context, arch):
+    """Packing moves bytes, and neither adds nor loses any."""
+    inside = [(bytes(sorted(content)), bpf_order(content))
+              for content in packed_bpf(binary(arch).read_bytes())]
+    wanted = [(bytes(sorted(image)), ORDER[arch]) for image in built_bpf(arch).values()]
+    expect(wanted, f"no BPF object has been built for {arch}")
+    sizes = [[(len(content), order) for content, order in some] for some in (inside, wanted)]
+    equal(sorted(inside) == sorted(wanted), True, f"{sizes[0]} inside are {sizes[1]}")
 
 
 @test(*ARCHES)
-def the_bpf_object_names_functions_and_no_labels(_context, arch):
+def the_bpf_objects_name_functions_and_no_labels(_context, arch):
     """clang before version 19 names every basic block. By functions libbpf finds subprograms."""
+    binary(arch)
     functions = set()
-    for order, image in embedded_bpf(binary(arch).read_bytes()):
-        symbols = list(Elf(image, order).symbols())
+    for name, image in built_bpf(arch).items():
+        symbols = list(Elf(image, ORDER[arch]).symbols())
         labels = [one for one in symbols if one[:2] == (STT_NOTYPE, STB_LOCAL)]
-        equal(labels, [], "labels")
+        equal(labels, [], f"labels in {name}")
         functions |= {binding for kind, binding, _ in symbols if kind == STT_FUNC}
     equal(functions, {STB_LOCAL, STB_GLOBAL}, "symbols of functions: programs, and what they call")
 
@@ -246,4 +271,4 @@ def works_alone_in_an_empty_root(context, hook):
 if __name__ == "__main__":
     if not {"--list", "-h", "--help"}.intersection(sys.argv) and not os.geteuid():
         build_all()
-    main()
+    main(limit=BUILD_TIMEOUT)
