@@ -33,11 +33,13 @@ static void write_number(const struct file *file, size_t at, size_t width, uint6
 
 static void begin_file(struct file *file, bool big)
 {
+	static const uint8_t magic[SELFMAG] = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3 };
+
 	*file = (struct file){ .end = sizeof(Elf64_Ehdr), .big = big };
 	for (size_t i = 0; i < ROOM; i++)
 		bytes[i] = (uint8_t)unit_below(16);
 	memset(bytes, 0, sizeof(Elf64_Ehdr));
-	memcpy(bytes, ELFMAG, SELFMAG);
+	memcpy(bytes, magic, sizeof(magic));
 	bytes[EI_CLASS] = ELFCLASS64;
 	bytes[EI_DATA] = big ? ELFDATA2MSB : ELFDATA2LSB;
 }
