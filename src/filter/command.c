@@ -21,6 +21,7 @@
 #include "filter/stage.h"
 #include "filter/track.h"
 #include "filter/why.h"
+#include "ipsec.h"
 #include "log.h"
 #include "util.h"
 
@@ -366,6 +367,30 @@ static void warn_of_no_interface(void)
 		log_warn("no interface is filtered so far: load again with --iface NAME");
 }
 
+static bool is_any_at_xdp(void)
+{
+	struct in_force_interface interfaces[FILTER_PORTS];
+	int count = in_force_interfaces(interfaces, FILTER_PORTS);
+
+	for (int i = 0; i < count; i++)
+		if (interfaces[i].xdp)
+			return true;
+	return false;
+}
+
+/* What the kernel takes out of an IPsec packet never comes by XDP. */
+static void warn_of_ipsec(void)
+{
+	struct ipsec ipsec = { 0 };
+
+	if (is_any_at_xdp() && !ipsec_open(&ipsec) && !ipsec_dump(&ipsec) &&
+	    ipsec.policies.table[IPSEC_FORWARD].count)
+		log_warn(
+			"there are IPsec policies, and at XDP rules do not meet what was encrypted: "
+			"use --hook tc");
+	ipsec_close(&ipsec);
+}
+
 static int load(const struct arguments *arguments)
 {
 	const struct ruleset_report report = { say, NULL, arguments->file };
@@ -397,8 +422,10 @@ static int load(const struct arguments *arguments)
 	if (err == -ENOMEM)
 		log_error("%s: not enough memory", arguments->file);
 	ruleset_free(&ruleset);
-	if (!err && !arguments->check)
+	if (!err && !arguments->check) {
 		warn_of_no_interface();
+		warn_of_ipsec();
+	}
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -640,6 +640,22 @@ def follows_routes(context, hook):
 
 
 @test(*FILTER_HOOKS)
+def warns_of_ipsec(context, hook):
+    """Rules at XDP do not meet what a policy says has to come encrypted."""
+    router = Router(context, hook)
+    done = router.namespace.run("ip", "xfrm", "policy", "add", "src", FAR[4][0], "dst", NEAR[4][0],
+                                "dir", "fwd", "action", "block", check=False)
+    if done.returncode:
+        raise Skip(f"this kernel has no IPsec policies: {done.stderr.strip()}")
+    text = ACCEPT_WEB.format(port=80)
+    said = router.bpfw("load", "-", "--iface", "lan0", "--hook", hook, stdin=text).stderr
+    equal("IPsec" in said, hook == "xdp", f"a warning in '{said}'")
+    router.namespace.run("ip", "xfrm", "policy", "flush")
+    said = router.bpfw("load", "-", stdin=text).stderr
+    expect("IPsec" not in said, f"warns of policies that are gone: {said}")
+
+
+@test(*FILTER_HOOKS)
 def what_is_wrong_changes_nothing(context, hook):
     router = Router(context, hook)
     text = ACCEPT_WEB.format(port=80)
