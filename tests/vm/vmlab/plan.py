@@ -64,7 +64,8 @@ FOREIGN = (*PACKET, *VERIFIER, ("tests/net/offload_test.py", (
 
 # In `make check`: two kernels (the last without tcx, and Debian's), and the big-endian machine
 QUICK_KERNELS = ("6.12", "6.1", "s390x")
-SLOW_PACKET = ("tests/packet/random_test.c", "tests/packet/rewrite_test.c")
+SLOW_PACKET = ("tests/packet/random_test.c", "tests/packet/rewrite_test.c",
+               "tests/packet/set_test.c")
 QUICK = (
     *(one for one in PACKET if one[0] not in SLOW_PACKET),
     *VERIFIER,
