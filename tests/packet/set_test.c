@@ -467,15 +467,52 @@ static void *ask_on(void *context)
 	return NULL;
 }
 
+/* The queries are asked on and on while the set changes; it is destroyed afterwards. */
+static void check_beside(uint32_t set, const char *type, uint8_t family,
+			 int (*change)(uint32_t set, uint8_t family))
+{
+	struct timespec start, now;
+	uint32_t changes = 0;
+	pthread_t thread;
+	int err;
+
+	stop = false;
+	disturbed = 0;
+	asked_beside = 0;
+	pthread_create(&thread, NULL, ask_on, &set);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do {
+		err = change(set, family);
+		changes += !err;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((!err || err == -ENOENT) && now.tv_sec < start.tv_sec + 4);
+	stop = true;
+	pthread_join(thread, NULL);
+	tap((!err || err == -ENOENT) && changes && asked_beside && !disturbed,
+	    "%s, IPv%d: lookups beside changes are never wrong", type, family == AF_INET ? 4 : 6);
+	tap_note("%llu lookups, %u changes, %u wrong", (unsigned long long)asked_beside, changes,
+		 disturbed);
+	set_destroy(&store, set);
+}
+
+/* Inside of those that are in, or far from all. */
+static int change_net(uint32_t set, uint8_t family)
+{
+	struct set_entry entry = list[draw(500)];
+
+	entry.addr[3] = (uint8_t)draw(256);
+	entry.length = (uint8_t)(25 + draw(8));
+	if (draw(2))
+		entry.addr[0] = 0x30;
+	mask(&entry, family);
+	return draw(3) ? set_add(&store, set, &entry, true) : set_del(&store, set, &entry);
+}
+
 /* What stays in, stays in; what is never in is never found; whatever is changed around both. */
 static void test_beside(uint8_t family)
 {
 	int number = make("beside", SET_HASH_NET, family, SET_WITH_TIMEOUT, 0, 200000);
 	uint32_t set = (uint32_t)number;
-	struct timespec start, now;
-	pthread_t thread;
-	int err = 0;
-	uint32_t changes = 0;
 
 	draw_list(SET_HASH_NET, family, 100);
 	for (uint32_t i = 0; i < 1000; i++) {
@@ -497,31 +534,7 @@ static void test_beside(uint8_t family)
 	}
 	if (number < 0 || set_fill(&store, set, list, listed, true))
 		tap_bail_out("the set cannot be made");
-	stop = false;
-	disturbed = 0;
-	asked_beside = 0;
-	pthread_create(&thread, NULL, ask_on, &set);
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	do {
-		struct set_entry entry = list[draw(500)];
-
-		/* Inside of those that are in, or far from all. */
-		entry.addr[3] = (uint8_t)draw(256);
-		entry.length = (uint8_t)(25 + draw(8));
-		if (draw(2))
-			entry.addr[0] = 0x30;
-		mask(&entry, family);
-		err = draw(3) ? set_add(&store, set, &entry, true) : set_del(&store, set, &entry);
-		changes += !err;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while ((!err || err == -ENOENT) && now.tv_sec < start.tv_sec + 4);
-	stop = true;
-	pthread_join(thread, NULL);
-	tap((!err || err == -ENOENT) && changes && asked_beside && !disturbed,
-	    "hash:net, IPv%d: lookups beside changes are never wrong", family == AF_INET ? 4 : 6);
-	tap_note("%llu lookups, %u changes, %u wrong", (unsigned long long)asked_beside, changes,
-		 disturbed);
-	set_destroy(&store, set);
+	check_beside(set, "hash:net", family, change_net);
 }
 
 /* ---- Large hash maps, and what is in front of them ---------------------------------------- */
@@ -616,14 +629,22 @@ static void test_large(uint8_t family)
 	set_destroy(&store, set);
 }
 
+/* The set is filled with a front or without one, more is added to it, or one entry changes. */
+static int change_ip(uint32_t set, uint8_t family)
+{
+	const struct set_entry other = large_entry(10000 + draw(3000), family);
+
+	if (!draw(4))
+		return set_fill(&store, set, list, 500 + draw(2) * 2000, true);
+	if (!draw(3))
+		return set_fill(&store, set, &list[500], 1000, false);
+	return draw(2) ? set_add(&store, set, &other, true) : set_del(&store, set, &other);
+}
+
 /* The first 1000, each second of them in, as ask_on() wants it; others come and go. */
 static void test_large_beside(uint8_t family)
 {
 	uint32_t set = (uint32_t)make("beside", SET_HASH_IP, family, SET_WITH_TIMEOUT, 0, 65536);
-	struct timespec start, now;
-	uint32_t changes = 0;
-	pthread_t thread;
-	int err = 0;
 
 	put_large(family, 0, 1000);
 	for (uint32_t i = 1; i < 1000; i += 2)
@@ -632,31 +653,7 @@ static void test_large_beside(uint8_t family)
 		list[i] = large_entry(1000 + i, family);
 	if (set_fill(&store, set, list, 2500, true))
 		tap_bail_out("the set cannot be made");
-	stop = false;
-	disturbed = 0;
-	asked_beside = 0;
-	pthread_create(&thread, NULL, ask_on, &set);
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	do {
-		const struct set_entry other = large_entry(10000 + draw(3000), family);
-
-		if (!draw(4)) /* with a front, or with none */
-			err = set_fill(&store, set, list, 500 + draw(2) * 2000, true);
-		else if (!draw(3))
-			err = set_fill(&store, set, &list[500], 1000, false);
-		else
-			err = draw(2) ? set_add(&store, set, &other, true) :
-					set_del(&store, set, &other);
-		changes += !err;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while ((!err || err == -ENOENT) && now.tv_sec < start.tv_sec + 4);
-	stop = true;
-	pthread_join(thread, NULL);
-	tap((!err || err == -ENOENT) && changes && asked_beside && !disturbed,
-	    "hash:ip, IPv%d: lookups beside changes are never wrong", family == AF_INET ? 4 : 6);
-	tap_note("%llu lookups, %u changes, %u wrong", (unsigned long long)asked_beside, changes,
-		 disturbed);
-	set_destroy(&store, set);
+	check_beside(set, "hash:ip", family, change_ip);
 }
 
 /* ---- Killed writers, several writers ------------------------------------------------------ */
