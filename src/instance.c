@@ -9,12 +9,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "bpfw.skel.h"
 #include "instance.h"
@@ -58,20 +60,47 @@ static bool is_gone(pid_t pid)
 
 /* ---- Pins ------------------------------------------------------------------- */
 
-static int have_bpffs(void)
+static int open_directory(int at, const char *name)
+{
+	return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static bool is_mounted(void)
 {
 	struct statfs fs;
 
-	if (!statfs(BPFFS, &fs) && fs.f_type == BPF_FS_MAGIC)
+	return !statfs(BPFFS, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+/*
+ * A second mount would hide what is pinned in the first, so of several processes one mounts:
+ * that which holds the lock on the bare mount point. Anybody can hold that for ever; we wait
+ * for a second at most.
+ */
+static void lock_mount_point(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 10L * 1000 * 1000 };
+
+	for (int tries = 100; tries && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+	     tries--)
+		nanosleep(&pause, NULL);
+}
+
+static int have_bpffs(void)
+{
+	_cleanup_close_ int bare = -1;
+
+	if (is_mounted())
+		return 0;
+	bare = open_directory(AT_FDCWD, BPFFS);
+	if (bare < 0)
+		return -errno;
+	lock_mount_point(bare);
+	if (is_mounted())
 		return 0;
 	if (mount("bpffs", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
 		return -errno;
 	return 0;
-}
-
-static int open_directory(int at, const char *name)
-{
-	return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* The kernel makes its root sticky: others may make names there, but not take ours away. */
