@@ -45,6 +45,8 @@ def percent(text, key, aim, form="{:.1f} %", **more):
 
 
 VM = "6.12/time"
+FILTERED = (("drop", "in a router"), ("input", "on a server"))
+
 TARGETS = (
     Target("bpfw xdp / bare static redirect, packets per second",
            ("run", "v4/bpfw-xdp", "of-redirect"), True, 0.92),
@@ -77,19 +79,18 @@ TARGETS = (
            ("change", "table/xdp", "first_s"), False, 1, "{:.2f} s"),
     Target("kernel memory per offloaded direction, IPv4",
            ("scale", "bpfw-xdp/100000", "table_bytes"), False, 256, "{:.0f} bytes"),
-    Target("filter at XDP in a router, 10,000 rules hit at random / 1 rule, cost of a drop",
-           ("filter", "drop-random/bpfw-xdp/10000", "of-one"), False, 1.5),
-    Target("the same, 1 rule about the network of the 10,000 hosts",
-           ("filter", "drop-random/bpfw-xdp/10000", "of-network"), False, 1.5),
-    Target("filter at XDP on a server, 10,000 rules hit at random / 1 rule, cost of a drop",
-           ("filter", "input-random/bpfw-xdp/10000", "of-one"), False, 1.5),
+    *(Target(f"filter at XDP {where}, 10,000 rules hit at random / 1 rule{about}, cost of a drop",
+             ("filter", f"{kind}-random/bpfw-xdp/10000", figure), False, 1.5)
+      for kind, where in FILTERED
+      for about, figure in ((" that takes the same packets", "of-network"),
+                            (", hit by one flow", "of-one"))),
     Target("cheaper iptables / filter at XDP in a router, 1 rule, cost of a drop",
            ("filter", "drop-random/bpfw-xdp/1", "times-cheaper"), True, 5, "{:.1f}"),
     Target("cheaper iptables / filter at XDP on a server, 1 rule, cost of a drop",
            ("filter", "input-random/bpfw-xdp/1", "times-cheaper"), True, 5, "{:.1f}"),
     *(Target(f"{other} / filter at XDP {where}, 1,000 rules hit at random, cost of a drop",
              ("filter", f"{kind}-random/bpfw-xdp/1000", f"{other}-ratio"), True, 50, "{:.1f}")
-      for kind, where in (("drop", "in a router"), ("input", "on a server"))
+      for kind, where in FILTERED
       for other in ("iptables-nft", "iptables-legacy")),
     Target("filter: load of 10,000 rules",
            ("filter", "load/bpfw-xdp/10000", "time"), False, 2, "{:.2f} s"),
