@@ -5,6 +5,7 @@
  * is filled before its entry is attached: one that is empty all the same drops.
  */
 #include "filter_parse.h"
+#include "filter_connlimit.h"
 #include "filter_link.h"
 #include "filter_nat.h"
 #include "filter_options.h"
@@ -73,11 +74,20 @@ static __always_inline int enter_hook(struct frame *frame, bool bare, bool outgo
 	if (!walk)
 		return frame_drop(frame);
 	frame_load(frame);
-	type = bare ? (__be16)frame->skb->protocol : network_type(frame, outgoing, &l3);
+	if (bare) {
+		type = (__be16)frame->skb->protocol;
+		l3 = find_network(frame);
+	} else {
+		type = network_type(frame, outgoing, &l3);
+	}
 	walk->generation = 0;
 	walk->l3 = l3;
+	walk->bare = bare;
 	walk->outgoing = outgoing;
 	walk->rounds = 0;
+	if (bare && l3 > OWN_HEADER &&
+	    (type == bpf_htons(ETH_P_IP) || type == bpf_htons(ETH_P_IPV6)))
+		return frame_drop(frame);
 	if (type == bpf_htons(ETH_P_IP))
 		enter_family(frame, 0, outgoing);
 	else if (type == bpf_htons(ETH_P_IPV6))
@@ -175,6 +185,19 @@ static __always_inline int find_start(struct filter_walk *walk, struct frame *fr
 	return route_in(walk, frame);
 }
 
+/*
+ * A fragment that is not the first, and begins with an extension header: of which protocol it is
+ * only the first one tells. ip6_packet_match() drops it where a rule asks for one.
+ */
+static __always_inline bool hides_protocol(const struct filter_walk *walk)
+{
+	if (!is_ipv6 || !walk->fragment || !uses(FILTER_PROTOCOL))
+		return false;
+	return walk->protocol == NEXTHDR_HOP || walk->protocol == NEXTHDR_ROUTING ||
+	       walk->protocol == NEXTHDR_FRAGMENT || walk->protocol == NEXTHDR_AUTH ||
+	       walk->protocol == NEXTHDR_DEST;
+}
+
 /* Begin: what is the packet, which chain is it for? Returns STEP_ON, or FILTER_DROP. */
 static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 {
@@ -189,13 +212,21 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	walk->asked = 0;
 	walk->asks = 0;
 	walk->changed = 0;
+	walk->counted = 0;
 	walk->in = 0;
 	walk->out = 0;
 	parsed = is_tracked ? walk->parsed : parse_packet(walk, frame);
 	if (parsed == PARSED_BROKEN)
 		return FILTER_DROP;
 	hook = find_start(walk, frame);
-	if (hook < 0 || parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp))
+	if (hook < 0 || parsed == PARSED_UNKNOWN || (walk->bad_tcp && drops_bad_tcp) ||
+	    (walk->cut & drops_cut) || hides_protocol(walk))
+		return FILTER_DROP;
+	if (uses_operation(FILTER_OP_ROUTING) && walk->bad_routing)
+		return FILTER_DROP;
+	/* What is sent on from here would not meet FORWARD any more. The kernel drops it unless
+	 * accept_source_route or seg6_enabled is set (ip_rcv_options(), ipv6_rthdr_rcv()). */
+	if (hook == FILTER_HOOK_INPUT && walk->goes_on)
 		return FILTER_DROP;
 	parse_link(walk, frame);
 	parse_options(walk, frame);
@@ -227,6 +258,9 @@ static __always_inline int judge(struct frame *frame)
 	if (uses_sets() && (verdict == STEP_ASK || verdict == STEP_CHANGE) &&
 	    walk->rounds + 2 <= ROUNDS)
 		call_sets(walk, frame, verdict);
+	if (uses_operation(FILTER_OP_CONNLIMIT) && verdict == STEP_COUNT &&
+	    walk->rounds + 2 <= ROUNDS)
+		call_count(walk, frame);
 	if (verdict == STEP_ON && walk->rounds++ < ROUNDS)
 		call_stage(frame, own_stage);
 	send_event(walk, verdict == FILTER_ACCEPT ? FILTER_ACCEPT : FILTER_DROP);

@@ -63,6 +63,12 @@ struct filter_row {
 };
 
 /*
+ * A row of one rule, as those of hosts mostly are, is nowhere: its number says which rule it is.
+ * Nothing but that number has to be in the CPU's cache then.
+ */
+#define FILTER_ROW_OF_ONE 0x80000000
+
+/*
  * Addresses: the row of the range that an address lies in. Ranges are sorted. Nodes lead to the
  * few that an address can lie in: a node cuts the values from its base on into slots of 2^shift
  * of them. Slot 0 is for the values before the base, the last one for all after the others.
@@ -146,16 +152,19 @@ enum filter_op_kind {
 	FILTER_OP_RANDOM,      /* a in 2^31 packets */
 	FILTER_OP_U32,         /* what is there, and number a: c (enum filter_u32); holds always */
 	FILTER_OP_U32_VALUE,   /* what has come of that is from a to b */
+	FILTER_OP_ROUTING,     /* IPv6's routing header is there: c (filter_routing) from a to b */
 	FILTER_OP_SET,         /* question a holds */
 	FILTER_OP_SET_CHANGE,  /* no match: add to set a or take out of it; b, c: filter_question */
+	FILTER_OP_CONNLIMIT,   /* struct filter_connlimit: more than a, in lists b, by c */
 	FILTER_OP_HEAVY,       /* from here on: not in every turn of the loop */
 	FILTER_OP_U32_WORD =
 		FILTER_OP_HEAVY, /* the word at a, from where c says; not beyond the end */
 	FILTER_OP_NTH,   /* a: its struct filter_tally; one packet in b + 1, counted from c */
 	FILTER_OP_LIMIT, /* a: its struct filter_tally; b: XT_LIMIT_SCALE of a packet; c: burst */
 	FILTER_OP_HASHLIMIT, /* a: its struct filter_hashlimit */
-	FILTER_OP_DATE,      /* from a to b, in seconds since 1970; c: local time */
-	FILTER_OP_TIME,      /* a: FILTER_TIME_*, b: seconds of the day, c: days of the month */
+	FILTER_OP_RECENT, /* table a, in b seconds (0: ever); c: FILTER_RECENT_*, and how often */
+	FILTER_OP_DATE,   /* from a to b, in seconds since 1970; c: local time */
+	FILTER_OP_TIME,   /* a: FILTER_TIME_*, b: seconds of the day, c: days of the month */
 };
 
 /* What u32 does with a number, as XT_U32_* has it; the last is for the first word of a test. */
@@ -165,6 +174,11 @@ enum filter_u32 {
 	FILTER_U32_RIGHT,
 	FILTER_U32_AT,   /* what there is so far is an offset, which the number is added to */
 	FILTER_U32_LOAD, /* the number is an offset from the IP header on */
+};
+
+enum filter_routing {
+	FILTER_ROUTING_TYPE,
+	FILTER_ROUTING_SEGMENTS, /* left */
 };
 
 #define FILTER_TIME_OF_DAY 0x1ffff /* seconds */
@@ -194,6 +208,7 @@ struct filter_question {
 #define FILTER_OP_NEEDS_PORTS 0x10   /* drops a packet that has none where they should be */
 #define FILTER_OP_NEEDS_OPTIONS 0x08 /* drops a packet whose TCP options are cut short */
 #define FILTER_OP_NEEDS_MAC 0x04     /* holds for no packet without an Ethernet source */
+#define FILTER_OP_NEEDS_TUPLE 0x20   /* drops a packet that can be of no connection */
 
 struct filter_op {
 	__u8 kind;
@@ -246,6 +261,57 @@ struct filter_bucket {
 	__u32 over; /* by_rate: the last interval was */
 };
 
+/*
+ * A table of xt_recent (filter_recent.h): behind this are heads of chains (__u32, a power of two of
+ * them), then slots. Numbers of slots begin with 1, 0 is none.
+ */
+struct filter_recent {
+	__u32 used;           /* slots that have been taken so far */
+	__u32 free;           /* of these: the first that is free again */
+	__u32 newest, oldest; /* slots in the order in which their addresses were met last */
+	__be32 mask[4];
+	__u32 stamp_mask; /* one less than the stamps that an address keeps, a power of two */
+	__u32 unused;
+	char name[200]; /* XT_RECENT_NAME_LEN */
+};
+
+/* An address. Behind this are stamps, in ns: those before `index` are the last ones. */
+struct filter_recent_slot {
+	__be32 address[4];
+	__u32 chain;        /* its hash */
+	__u32 next, before; /* of the chain; next: of those that are free */
+	__u32 newer, older;
+	__u32 index; /* where the next stamp goes, before it is masked */
+	__u32 count; /* of stamps; 0: the slot is free */
+	__u32 ttl;
+};
+
+#define FILTER_RECENT_SLOT_SIZE(stamps) \
+	(sizeof(struct filter_recent_slot) + (stamps) * sizeof(__u64))
+
+#define FILTER_RECENT_HITS 0xffff
+#define FILTER_RECENT_SET 0x10000 /* none of these three: --rcheck */
+#define FILTER_RECENT_UPDATE 0x20000
+#define FILTER_RECENT_REMOVE 0x40000
+#define FILTER_RECENT_REAP 0x80000
+#define FILTER_RECENT_TTL 0x100000
+#define FILTER_RECENT_DESTINATION 0x200000
+#define FILTER_RECENT_INVERT 0x400000
+
+/* The chain of an address, before it is masked. The seed keeps others from making long ones. */
+static inline __attribute__((always_inline)) __u32 filter_recent_chain(const __be32 address[4],
+								       const __u32 seed)
+{
+	__u32 hash = seed;
+
+	for (int i = 0; i < 4; i++) {
+		hash = (hash ^ address[i]) * 0x9e3779b1U;
+		hash ^= hash >> 15;
+	}
+	hash *= 0x85ebca6bU;
+	return hash ^ hash >> 13;
+}
+
 struct filter_lock {
 	struct bpf_spin_lock lock;
 };
@@ -275,11 +341,14 @@ enum filter_stage {
 	FILTER_STAGE_BLOCKS =
 		FILTER_STAGE_CHANGES + FILTER_FAMILIES, /* the block list, before all */
 	FILTER_STAGE_REJECTS = FILTER_STAGE_BLOCKS + FILTER_FAMILIES, /* answers (reject.bpf.c) */
-	FILTER_STAGES = FILTER_STAGE_REJECTS + FILTER_FAMILIES,
+	/* Count connections for the judges (connlimit.bpf.c); as FILTER_STAGE_RULES. */
+	FILTER_STAGE_COUNTS = FILTER_STAGE_REJECTS + FILTER_FAMILIES,
+	FILTER_STAGES = FILTER_STAGE_COUNTS + FILTER_FAMILIES * FILTER_TURNS,
 };
 
 #define FILTER_RULES_STAGE(family, turn) (FILTER_STAGE_RULES + (turn)*FILTER_FAMILIES + (family))
 #define FILTER_JUDGE_STAGE(family, turn) (FILTER_STAGE_JUDGES + (turn)*FILTER_FAMILIES + (family))
+#define FILTER_COUNT_STAGE(family, turn) (FILTER_STAGE_COUNTS + (turn)*FILTER_FAMILIES + (family))
 
 /*
  * What a rule of the table nat makes of a packet's destination. The first packet of a connection
@@ -327,8 +396,8 @@ enum filter_state {
 #define FILTER_PORTS 256 /* devices that are filtered at once */
 
 struct filter_port {
-	__u32 bare;        /* no link layer: packets begin with their IP header */
-	__u32 judged;      /* packets that come in are met there: not again where they go out */
+	__u32 bare;   /* no Ethernet: packets begin with their IP header, or one of the device's */
+	__u32 judged; /* packets that come in are met there: not again where they go out */
 	__u32 xdp_program; /* the id of the entry program that stands at XDP there, 0: at TC */
 	__u32 made_qdisc;  /* clsact, which goes with the filter if nobody else is in it */
 };
@@ -373,6 +442,67 @@ struct filter_reject_device {
 	__u8 mac[6];
 	__u16 unused;
 };
+
+/* ---- Connections that connlimit counts -------------------------------------------- */
+
+#define FILTER_CONNLIMIT_MAX 256  /* limits above it are refused */
+#define FILTER_CONNLIMIT_SPARE 16 /* connections beyond the limit that a list has room for */
+#define FILTER_CONNLIMIT_SLOTS (FILTER_CONNLIMIT_MAX + FILTER_CONNLIMIT_SPARE)
+
+/* What a rule asks. */
+struct filter_connlimit {
+	__u32 limit;
+	__u32 table; /* the rule's own lists, one for each address */
+	__u32 by;    /* prefix length, and: */
+};
+
+#define FILTER_CONNLIMIT_PREFIX 0xff
+#define FILTER_CONNLIMIT_DESTINATION 0x100 /* else by the source */
+
+/* A connection in its original direction, as conntrack has it before NAT. */
+struct filter_tuple {
+	__be32 source[4];
+	__be32 destination[4];
+	__be16 source_port, destination_port; /* ICMP: the identifier; type and code */
+	__u8 protocol;
+	__u8 unused[3];
+};
+
+/* Connections of one rule with one address; behind it are its slots. */
+struct filter_connections {
+	__u32 stamp; /* of the slot that was written last */
+	__u32 top;   /* from there on all slots are free */
+	__u64 jiffy; /* in which conntrack was asked last */
+};
+
+struct filter_list_key {
+	__u32 table;
+	__be32 address[4];
+};
+
+/* A slot of a list. IPv4's are cut short: see FILTER_SLOT_SIZE(). */
+struct filter_connection {
+	__u32 stamp; /* 0: free; else each time it is written another one */
+	__u32 added; /* ms */
+	__be16 source_port, destination_port;
+	__u8 protocol;
+	__u8 flags; /* FILTER_CONNECTION_* */
+	__u16 unused;
+	__be32 address[8]; /* source, destination: four words each, or one */
+};
+
+#define FILTER_SLOT_SIZE(is_ipv6)                              \
+	((is_ipv6) ? (__u32)sizeof(struct filter_connection) : \
+		     (__u32) __builtin_offsetof(struct filter_connection, address[2]))
+#define FILTER_LIST_SIZE(is_ipv6, slots) \
+	((__u32)sizeof(struct filter_connections) + (slots)*FILTER_SLOT_SIZE(is_ipv6))
+
+#define FILTER_CONNECTION_KNOWN 0x01 /* conntrack has had it */
+#define FILTER_CONNECTION_OVER 0x02  /* it came when there were too many: counts once it is known */
+#define FILTER_CONNECTION_OUT \
+	0x04 /* it was met going out, where conntrack has it, dropped or not */
+#define FILTER_CONNECTION_ANEW \
+	0x08 /* conntrack has a closed one in its place, and will forget it */
 
 /* ---- Events of LOG and NFLOG rules ------------------------------------------------- */
 
@@ -425,8 +555,23 @@ struct filter_log_state {
 	__u64 lost; /* events: too many, or the ring was full */
 };
 
+/* A device of which the kernel has said in that jiffy that it forwards nothing. */
+struct filter_still {
+	__u64 jiffy;
+	__u64 device; /* ifindex */
+};
+
 /* One packet on its way through a ruleset; on the BPF side only, for each CPU. */
+/* Transport headers that are cut short: the kernel's matches drop such packets. TCP: bad_tcp. */
+enum filter_cut {
+	FILTER_CUT_PORTS = 1, /* multiport: not even these */
+	FILTER_CUT_UDP = 2,
+	FILTER_CUT_SCTP = 4,
+	FILTER_CUT_ICMP = 8,
+};
+
 struct filter_walk {
+	struct filter_still still[FILTER_FAMILIES]; /* outlives the packet */
 	__u32 generation; /* of the ruleset that the walk is in; 0: it has not begun */
 	__u32 l3;         /* where the IP header is in the frame */
 	__u32 outgoing;   /* 1 at TC egress */
@@ -461,12 +606,19 @@ struct filter_walk {
 	__u8 packet_type;
 	__u16 mac_low; /* the Ethernet source's last two bytes; all as in memory */
 	__u32 mac_high;
+	__u8 goes_on;                 /* a source route: where it goes to is not its end */
 	__u8 bad_options;             /* the kernel drops it where a rule looks at TCP options */
+	__u8 bare;                    /* in front of the IP header is no Ethernet header */
 	__u16 option_at, options_end; /* in the frame, while options are gone over */
 	__u8 has_mss;
+	__u8 cut; /* enum filter_cut: what of the transport header is missing */
 	__u16 mss;
 	__u8 bad_ports;
-	__u8 nat;          /* enum filter_nat */
+	__u8 nat;         /* enum filter_nat */
+	__u8 has_routing; /* IPv6's routing header: what is known is of the first */
+	__u8 bad_routing; /* it is longer than the packet */
+	__u8 routing_type;
+	__u8 segments_left;
 	__u32 group_ports; /* what hashlimit takes for ports: source << 16 | destination */
 	__u32 u32_at;      /* while u32 is at work: an offset from the IP header on, */
 	__u32 u32_value;   /* and what was made of the word there */
@@ -491,8 +643,23 @@ struct filter_walk {
 	__u32 asks;        /* of this packet so far */
 	struct filter_question question[FILTER_QUESTIONS];
 	__u8 answer[FILTER_QUESTIONS];
-	__u64 summary; /* of the rows, together */
-	__u32 row[FILTER_FIELDS];
+
+	/* Connlimit: what is asked, and the answer. */
+	struct filter_connlimit connlimit;
+	struct filter_tuple own; /* the packet's connection, if has_own */
+	__u8 has_own;
+	__u8 reopens;  /* conntrack has it, closed, and will begin anew */
+	__u8 no_tuple; /* the kernel's match would drop it */
+	__u8 exceeds;  /* there are more than the limit */
+	__u8 spare_is_free;
+	__u32 counted;                    /* the operation that is answered, and 1; 0: none */
+	__u32 connections;                /* while slots are gone over: those that count, */
+	__u32 own_slot, spare_slot, used; /* which slots are of interest, and the top */
+	struct filter_connection seen;    /* a copy of one */
+	__u32 standing;                   /* what conntrack says of it */
+
+	__u64 summary; /* of the rows, together; if it is 0, some of them are not there */
+	struct filter_row row[FILTER_FIELDS];
 	struct filter_caller {
 		__u32 chain;
 		__u32 position;

@@ -14,6 +14,7 @@ const volatile __u32 used_fields = 0;      /* bit N: some rule asks about field 
 const volatile __u64 used_operations = 0;  /* bit N: some rule has an operation of kind N */
 const volatile __u32 no_port_rows[2] = {}; /* of packets that have no ports: source, destination */
 const volatile bool drops_bad_tcp = false; /* some rule looks into the TCP header */
+const volatile __u8 drops_cut = 0;         /* enum filter_cut: headers that some rule looks into */
 const volatile bool is_tracked = false;    /* track.bpf.c is before it, and has parsed the packet */
 const volatile __u32 own_stage = 0;        /* of these programs */
 const volatile __u32 nat_chain = 0;        /* number of nat's PREROUTING; 0: it has no rules */
@@ -129,6 +130,22 @@ struct {
 	__type(key, __u32);
 	__type(value, struct filter_counter);
 } counters SEC(".maps");
+
+/*
+ * Tables of recent (filter_recent.h). How large their parts are is set before loading; values of a
+ * size of their own have no type.
+ */
+const volatile __u32 recent_slots = 1;
+const volatile __u32 recent_chains = 2; /* a power of two, as is: */
+const volatile __u32 recent_stamps = 1; /* of a slot */
+const volatile __u32 recent_seed = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct filter_recent));
+} recents SEC(".maps");
 
 /* Rows of devices by ifindex; 0 is the one of all that the ruleset does not name. */
 struct {

@@ -6,6 +6,7 @@
 #include "filter_bucket.h"
 #include "filter_hashlimit.h"
 #include "filter_packet.h"
+#include "filter_recent.h"
 #include "filter_time.h"
 #include "filter_u32.h"
 
@@ -22,6 +23,15 @@ static __always_inline bool in_range16(__u16 value, __u32 range)
 static __always_inline bool port_matches(__u16 port, const struct filter_op *op)
 {
 	return in_range16(port, op->a) || in_range16(port, op->b) || in_range16(port, op->c);
+}
+
+/* Negated it is behind one that has found the header. */
+static __always_inline bool routing_matches(const struct filter_walk *walk,
+					    const struct filter_op *op)
+{
+	return walk->has_routing &&
+	       within(op->c == FILTER_ROUTING_TYPE ? walk->routing_type : walk->segments_left,
+		      op->a, op->b);
 }
 
 static __always_inline bool operation_matches(struct filter_walk *walk, const struct frame *frame,
@@ -67,9 +77,13 @@ static __always_inline bool operation_matches(struct filter_walk *walk, const st
 		return true;
 	case FILTER_OP_U32_VALUE:
 		return within(walk->u32_value, op->a, op->b);
+	case FILTER_OP_ROUTING:
+		return is_ipv6 && uses_operation(FILTER_OP_ROUTING) && routing_matches(walk, op);
 	case FILTER_OP_SET:
 		return uses_operation(FILTER_OP_SET) &&
 		       walk->answer[(op->a - walk->asked_first) & (FILTER_QUESTIONS - 1)];
+	case FILTER_OP_CONNLIMIT:
+		return uses_operation(FILTER_OP_CONNLIMIT) && walk->exceeds;
 	default:
 		return op->kind == FILTER_OP_SET_CHANGE; /* it is done */
 	}
@@ -87,6 +101,8 @@ static __always_inline bool heavy_matches(struct filter_walk *walk, const struct
 		return uses_operation(FILTER_OP_LIMIT) && limit_matches(op);
 	case FILTER_OP_HASHLIMIT:
 		return uses_operation(FILTER_OP_HASHLIMIT) && hashlimit_matches(walk, op->a);
+	case FILTER_OP_RECENT:
+		return uses_operation(FILTER_OP_RECENT) && recent_matches(walk, op);
 	case FILTER_OP_DATE:
 		return uses_operation(FILTER_OP_DATE) && date_matches(op);
 	case FILTER_OP_TIME:

@@ -10,18 +10,6 @@
 #define TCP_OPTION_MSS 2
 #define TCP_OPTION_MSS_LEN 4
 
-/* The same without pulling, for bytes that have been pulled; so pointers stay what they are. */
-static __always_inline const __u8 *linear_bytes(const struct frame *frame, __u64 offset, __u64 size)
-{
-	const void *bytes;
-
-	if (offset > FRAME_HEADERS)
-		return NULL;
-	offset &= FRAME_HEADERS;
-	bytes = frame->data + offset;
-	return bytes + size <= frame->data_end ? bytes : NULL;
-}
-
 static __always_inline void take_mss(struct filter_walk *walk, const struct frame *frame, __u32 at)
 {
 	const __u8 *option = linear_bytes(frame, at, TCP_OPTION_MSS_LEN);

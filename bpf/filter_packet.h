@@ -66,6 +66,19 @@ static __always_inline void *frame_bytes(struct frame *frame, __u64 offset, __u6
 	return bytes + size <= frame->data_end ? bytes : NULL;
 }
 
+/* The same without pulling, for bytes that have been pulled; so pointers stay what they are. */
+static __always_inline const __u8 *linear_bytes(const struct frame *frame, __u64 offset, __u64 size)
+{
+	const void *bytes;
+
+	if (offset > FRAME_HEADERS)
+		return NULL;
+	asm volatile("" : "+r"(offset));
+	offset &= FRAME_HEADERS; /* as in frame_bytes() */
+	bytes = frame->data + offset;
+	return bytes + size <= frame->data_end ? bytes : NULL;
+}
+
 static __always_inline int frame_pass(const struct frame *frame)
 {
 	return frame->is_xdp ? XDP_PASS : TC_NEXT;

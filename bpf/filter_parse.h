@@ -10,7 +10,15 @@
 
 #define IP_OFFSET_MASK 0x1fff
 #define IPPROTO_ICMPV6 58
+#define ICMP_HLEN 8
+#define SCTP_HLEN 12
 #define IPV6_EXTENSIONS 8 /* headers before the transport's */
+#define SEGMENTS_LEFT_BYTE 3
+#define IPV4_OPTIONS_MAX 40
+#define IPOPT_END 0
+#define IPOPT_NOOP 1
+#define IPOPT_LSRR 131
+#define IPOPT_SSRR 137
 
 /* What parsing has come to. */
 enum parsed {
@@ -29,6 +37,28 @@ static __always_inline void *packet_bytes(const struct filter_walk *walk, struct
 					  __u32 offset, __u32 size)
 {
 	return has_bytes(walk, offset, size) ? frame_bytes(frame, offset, size) : NULL;
+}
+
+static __always_inline __u8 cut_short(const struct filter_walk *walk, __u32 size, __u8 kind)
+{
+	if (!has_bytes(walk, walk->l4, 4))
+		return kind | FILTER_CUT_PORTS;
+	return has_bytes(walk, walk->l4, size) ? 0 : kind;
+}
+
+static __always_inline __u8 find_cut(const struct filter_walk *walk)
+{
+	switch (walk->protocol) {
+	case IPPROTO_UDP:
+		return cut_short(walk, UDP_HLEN, FILTER_CUT_UDP);
+	case IPPROTO_SCTP:
+		return cut_short(walk, SCTP_HLEN, FILTER_CUT_SCTP);
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return cut_short(walk, ICMP_HLEN, FILTER_CUT_ICMP);
+	default:
+		return cut_short(walk, 4, 0);
+	}
 }
 
 /*
@@ -55,7 +85,8 @@ static __always_inline enum parsed parse_transport(struct filter_walk *walk, str
 	case IPPROTO_DCCP:
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		if (!has_bytes(walk, walk->l4, 4))
+		walk->cut = find_cut(walk);
+		if (walk->cut & FILTER_CUT_PORTS)
 			return PARSED;
 		header = frame_bytes(frame, walk->l4, 4);
 		if (!header)
@@ -89,6 +120,43 @@ static __always_inline __u32 untold_length(const struct frame *frame,
 	return large || (is_ipv6 && next_header == NEXTHDR_HOP) ? frame_len(frame) - walk->l3 : 0;
 }
 
+/*
+ * Is the option at walk->option_at a source route? If not, goes on behind it as
+ * __ip_options_compile() does, and to the end if it is broken: that is the kernel's to say. Where
+ * it is is kept in the walk, see take_option() in filter_options.h.
+ */
+static __always_inline bool take_ip_option(struct filter_walk *walk, const struct frame *frame)
+{
+	const __u32 at = walk->option_at, left = walk->options_end - at;
+	const __u8 *option = linear_bytes(frame, at, 1);
+	__u32 len = left;
+
+	if (option && (*option == IPOPT_LSRR || *option == IPOPT_SSRR))
+		return true;
+	if (option && *option == IPOPT_NOOP) {
+		len = 1;
+	} else if (option && *option != IPOPT_END && left > 1) {
+		option = linear_bytes(frame, at, 2);
+		if (option && option[1] > 1 && option[1] < left)
+			len = option[1];
+	}
+	walk->option_at = at + len;
+	return false;
+}
+
+/* Pulls the header: pointers into the frame are void. */
+static __always_inline bool is_source_routed(struct filter_walk *walk, struct frame *frame)
+{
+	if (!frame_bytes(frame, walk->l3, walk->l4 - walk->l3))
+		return true;
+	walk->option_at = walk->l3 + IPV4_HLEN;
+	walk->options_end = walk->l4;
+	for (int i = 0; i < IPV4_OPTIONS_MAX && walk->option_at < walk->options_end; i++)
+		if (take_ip_option(walk, frame))
+			return true;
+	return false;
+}
+
 static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct frame *frame)
 {
 	const struct iphdr *ip = frame_bytes(frame, walk->l3, IPV4_HLEN);
@@ -115,7 +183,21 @@ static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct f
 	walk->first_of_many = !offset && (ip->frag_off & bpf_htons(IP_MF));
 	walk->fragment_id = ip->id;
 	walk->bad_tcp = offset == 1 && walk->protocol == IPPROTO_TCP;
+	if (header_len > IPV4_HLEN)
+		walk->goes_on = is_source_routed(walk, frame);
 	return walk->fragment ? PARSED : parse_transport(walk, frame);
+}
+
+/* ip6t_rt: the first one counts; one that says it is longer than the packet gets that dropped. */
+static __always_inline void note_routing(struct filter_walk *walk, const __u8 *header)
+{
+	walk->goes_on |= header[SEGMENTS_LEFT_BYTE] != 0;
+	if (walk->has_routing)
+		return;
+	walk->has_routing = 1;
+	walk->bad_routing = !has_bytes(walk, walk->l4, (header[1] + 1) * 8);
+	walk->routing_type = header[2];
+	walk->segments_left = header[SEGMENTS_LEFT_BYTE];
 }
 
 /* The headers between IPv6's and the transport's; as ipv6_find_hdr() goes over them. */
@@ -150,6 +232,8 @@ static __always_inline bool skip_extensions(struct filter_walk *walk, struct fra
 			header = packet_bytes(walk, frame, walk->l4, 8);
 			if (!header)
 				return false;
+			if (walk->protocol == NEXTHDR_ROUTING)
+				note_routing(walk, header);
 			walk->protocol = header[0];
 			walk->l4 += (header[1] + 1) * 8;
 			break;
@@ -196,7 +280,11 @@ static __always_inline enum parsed parse_packet(struct filter_walk *walk, struct
 	walk->first_of_many = 0;
 	walk->has_l4 = 0;
 	walk->has_ports = 0;
+	walk->has_routing = 0;
+	walk->bad_routing = 0;
 	walk->bad_tcp = 0;
+	walk->goes_on = 0;
+	walk->cut = 0;
 	walk->tcp_flags = 0;
 	return is_ipv6 ? parse_ipv6(walk, frame) : parse_ipv4(walk, frame);
 }

@@ -18,6 +18,7 @@ union route_question {
 };
 
 enum route {
+	ROUTE_NONE, /* nothing that comes in there is forwarded: the kernel looks no further */
 	/*
 	 * Local; also none, or one that leads nowhere: the stack drops it then, unless DNAT sends it
 	 * elsewhere, or marks choose other routes.
@@ -65,7 +66,8 @@ static __always_inline void fill_question(struct bpf_fib_lookup *question,
 	question->l4_protocol = walk->protocol;
 	question->tot_len = 0; /* how long it is does not matter here */
 	question->ifindex = walk->in;
-	if (walk->has_ports) {
+	/* Nor does multipath look at the ports of a first fragment, unless conntrack has put it together. */
+	if (walk->has_ports && (!walk->first_of_many || is_tracked)) {
 		question->sport = bpf_htons(walk->source_port);
 		question->dport = bpf_htons(walk->destination_port);
 	}
@@ -107,6 +109,8 @@ static __always_inline enum route ask_kernel(const struct frame *frame,
 		return ROUTE_ONWARD;
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
 		return ROUTE_UNKNOWN;
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return ROUTE_NONE;
 	default:
 		return ROUTE_HERE;
 	}
@@ -155,10 +159,10 @@ static __always_inline void remember(struct route_memory *memory, enum route rou
 
 /* The kernel's answer, its own or a remembered one; `out` is set where it is ROUTE_ONWARD. */
 static __always_inline enum route find_route(const struct frame *frame,
-					     union route_question *question, __u32 *out)
+					     union route_question *question, __u64 jiffy,
+					     __u32 *out)
 {
 	struct route_memory *memory = find_memory(question->words);
-	__u64 jiffy = bpf_jiffies64();
 	enum route route;
 
 	if (memory && remembers(memory, question->words, jiffy)) {
@@ -208,20 +212,26 @@ static __always_inline bool is_for_many(const struct filter_walk *walk)
 /* A packet that came in: for this machine, or to be forwarded? */
 static __always_inline int route_in(struct filter_walk *walk, struct frame *frame)
 {
+	struct filter_still *still = &walk->still[is_ipv6];
 	union route_question question = {};
+	__u64 jiffy = bpf_jiffies64();
 	__u32 out = 0;
 
 	walk->in = ingress_device(frame);
 	if (tracing && assumed_out)
 		return forward(walk, assumed_out);
-	if (is_for_many(walk))
+	if (is_for_many(walk) || (still->jiffy == jiffy && still->device == walk->in))
 		return FILTER_HOOK_INPUT;
 	fill_question(&question.asked, walk, frame);
-	switch (find_route(frame, &question, &out)) {
+	switch (find_route(frame, &question, jiffy, &out)) {
 	case ROUTE_ONWARD:
 		return forward(walk, out);
 	case ROUTE_UNKNOWN:
 		return uses(FILTER_OUT) ? UNKNOWN_HOOK : forward(walk, 0);
+	case ROUTE_NONE:
+		still->jiffy = jiffy;
+		still->device = walk->in;
+		return FILTER_HOOK_INPUT;
 	default:
 		return FILTER_HOOK_INPUT;
 	}

@@ -168,22 +168,47 @@ static __always_inline __u32 destination_row(const struct filter_walk *walk)
 	return address_row4(&maps4, bpf_ntohl(walk->destination[0]));
 }
 
-/* Add a field's row; false once no rule is left. */
-static __always_inline void take_row(struct filter_walk *walk, enum filter_field field, __u32 row)
+/* A row of one rule as if it were stored: its one word is that of `block`, see common_rules(). */
+static __always_inline void make_row(struct filter_row *row, __u32 number)
 {
-	struct filter_row *found = bpf_map_lookup_elem(&rows, &row);
+	row->summary = 1ULL << (number / FILTER_BLOCK_RULES & (FILTER_BLOCKS_MAX - 1));
+	row->part.block = number;
+	row->part.words = 1U << (number / FILTER_WORD_RULES % FILTER_BLOCK_WORDS);
+}
 
-	walk->row[field] = row;
-	walk->summary &= found ? found->summary : 0;
+/* Add a field's row; false once no rule is left. */
+static __always_inline bool take_row(struct filter_walk *walk, enum filter_field field,
+				     __u32 number)
+{
+	const struct filter_row *found;
+
+	if (number & FILTER_ROW_OF_ONE) {
+		make_row(&walk->row[field], number);
+	} else {
+		found = bpf_map_lookup_elem(&rows, &number);
+		if (!found) {
+			walk->summary = 0;
+			return false;
+		}
+		walk->row[field] = *found;
+	}
+	walk->summary &= walk->row[field].summary;
+	return walk->summary;
+}
+
+/* By what most rules tell packets apart first: where none of them is left, no more is looked up. */
+static __always_inline bool classify_addresses(struct filter_walk *walk)
+{
+	return (!uses(FILTER_SOURCE) || take_row(walk, FILTER_SOURCE, source_row(walk))) &&
+	       (!uses(FILTER_DESTINATION) ||
+		take_row(walk, FILTER_DESTINATION, destination_row(walk)));
 }
 
 static __always_inline void classify(struct filter_walk *walk)
 {
 	walk->summary = ~0ULL;
-	if (uses(FILTER_SOURCE))
-		take_row(walk, FILTER_SOURCE, source_row(walk));
-	if (uses(FILTER_DESTINATION))
-		take_row(walk, FILTER_DESTINATION, destination_row(walk));
+	if (!classify_addresses(walk))
+		return;
 	if (uses(FILTER_PROTOCOL))
 		take_row(walk, FILTER_PROTOCOL, indexed_row(&protocols, walk->protocol));
 	if (uses(FILTER_SOURCE_PORT))
@@ -212,7 +237,10 @@ static __always_inline const struct filter_part *part_of(const struct filter_row
 	return row->part.words ? &row->part : bpf_map_lookup_elem(&parts, &at);
 }
 
-/* What the fields' rows have in common in part `part`: which words are not zero in all. */
+/*
+ * What the fields' rows have in common in part `part`, which all of them have: the words that are
+ * not zero in all. `block` gets each row's block there, or the number of a row of one rule.
+ */
 static __always_inline __u32 common_words(const struct filter_walk *walk, __u32 part,
 					  __u32 block[FILTER_FIELDS])
 {
@@ -221,14 +249,10 @@ static __always_inline __u32 common_words(const struct filter_walk *walk, __u32 
 #pragma unroll
 	for (int field = 0; field < FILTER_FIELDS; field++) {
 		const struct filter_part *found;
-		const struct filter_row *row;
-		__u32 number;
 
 		if (!uses(field))
 			continue;
-		number = walk->row[field];
-		row = bpf_map_lookup_elem(&rows, &number);
-		found = row ? part_of(row, part) : NULL;
+		found = part_of(&walk->row[field], part);
 		if (!found)
 			return 0;
 		block[field] = found->block;
@@ -247,6 +271,10 @@ static __always_inline __u64 common_rules(__u32 word, const __u32 block[FILTER_F
 
 		if (!uses(field))
 			continue;
+		if (block[field] & FILTER_ROW_OF_ONE) {
+			common &= 1ULL << (block[field] % FILTER_WORD_RULES);
+			continue;
+		}
 		found = bpf_map_lookup_elem(&blocks, &block[field]);
 		if (!found)
 			return 0;

@@ -15,6 +15,7 @@
 #define STEP_ON (-1)
 #define STEP_ASK (-2)    /* a set has to be looked up before */
 #define STEP_CHANGE (-3) /* a set has to be changed before */
+#define STEP_COUNT (-4)  /* connections have to be counted before */
 
 static __always_inline void count(const struct filter_walk *walk, __u32 counter)
 {
@@ -163,6 +164,9 @@ static __always_inline int need(const struct filter_walk *walk, const struct fil
 	if (uses_operation(FILTER_OP_SET_CHANGE) && !tracing && op->kind == FILTER_OP_SET_CHANGE &&
 	    walk->changed != walk->operation + 1)
 		return STEP_CHANGE;
+	if (uses_operation(FILTER_OP_CONNLIMIT) && op->kind == FILTER_OP_CONNLIMIT &&
+	    walk->counted != walk->operation + 1)
+		return STEP_COUNT;
 	return STEP_ON;
 }
 
@@ -174,6 +178,9 @@ static __always_inline int take_match(struct filter_walk *walk, const struct fra
 	if ((op->flags & FILTER_OP_NEEDS_OPTIONS) && walk->bad_options)
 		return FILTER_DROP;
 	if ((op->flags & FILTER_OP_NEEDS_PORTS) && walk->bad_ports)
+		return FILTER_DROP;
+	if (uses_operation(FILTER_OP_CONNLIMIT) && (op->flags & FILTER_OP_NEEDS_TUPLE) &&
+	    walk->no_tuple)
 		return FILTER_DROP;
 	if (match(walk, frame, op, heavy)) {
 		walk->operation += 1 + op->skip;

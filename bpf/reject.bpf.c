@@ -608,8 +608,8 @@ static __always_inline bool answer(struct frame *frame, const struct filter_walk
 
 	if (walk->fragment || walk->first_of_many || !read_addresses(frame, walk->l3, &packet))
 		return false;
-	if (walk->l3 > ETH_HLEN)
-		return false; /* the tag that it came with is not one to answer with */
+	if (walk->l3 && (walk->bare || walk->l3 != ETH_HLEN))
+		return false; /* the tag or tunnel that it came with is not one to answer with */
 	if (!(is_outgoing(frame, walk) ? can_answer_out(walk, &packet) :
 					 can_answer_in(frame, walk, &packet)))
 		return false;

@@ -63,19 +63,31 @@ struct set_query {
 	__u8 family; /* AF_INET or AF_INET6 */
 	__u8 ported; /* the packet has a port: not in later fragments */
 	__u8 pad;
-	__u32 now; /* set_clock(), 0 as long as nobody asked: a packet needs it once at most */
 };
 
-static __always_inline __u32 set_clock(struct set_query *query)
+/*
+ * The clock as it was when somebody read it, above the low half of that jiffy and itself: to read
+ * it takes longer than all else of a lookup in the caches (45 ns of 75). Both only go forward, so
+ * that halves of two writes, as a 32-bit CPU may meet them, are not taken for one.
+ */
+static volatile __u64 set_clock_read;
+
+static __always_inline __u32 set_clock(void)
 {
-	if (!query->now)
-		query->now = bpf_ktime_get_boot_ns() >> SET_CLOCK_SHIFT;
-	return query->now;
+	const __u32 jiffy = bpf_jiffies64();
+	__u64 read = set_clock_read;
+	__u32 clock = read >> 32;
+
+	if (!clock || (__u32)read != jiffy + clock) {
+		clock = bpf_ktime_get_boot_ns() >> SET_CLOCK_SHIFT;
+		set_clock_read = (__u64)clock << 32 | (__u32)(jiffy + clock);
+	}
+	return clock;
 }
 
-static __always_inline bool set_alive(__u32 end, struct set_query *query)
+static __always_inline bool set_alive(__u32 end)
 {
-	return end == SET_FOREVER || end > set_clock(query);
+	return end == SET_FOREVER || end > set_clock();
 }
 
 /* ---- hash:net -------------------------------------------------------------------- */
@@ -143,6 +155,14 @@ static __always_inline __u32 set_place6(void *cells, const struct set_cell *node
 	return place + equal;
 }
 
+/* What a leaf's state comes to now. */
+static __always_inline __u32 set_fast_state(__u32 state, __u32 until)
+{
+	if (state != SET_FAST_UNTIL)
+		return state;
+	return until > set_clock() ? SET_FAST_IN : SET_FAST_LOOK;
+}
+
 /* What set_fast4 says of an address: SET_FAST_OUT, SET_FAST_IN or SET_FAST_LOOK. */
 static __always_inline __u32 set_fast4(void *cells, __u32 table, __u32 addr)
 {
@@ -168,73 +188,52 @@ static __always_inline __u32 set_fast4(void *cells, __u32 table, __u32 addr)
 #pragma unroll
 	for (int i = 0; i < SET_FAST_LASTS; i++)
 		place += set_below32(cell->fast4.last[i], addr);
-	return (cell->fast4.states >> (place * 2 & 63)) & 3;
+	return set_fast_state((cell->fast4.states >> (place * 2 & 63)) & 3, cell->fast4.until);
 }
 
-/* A word of the trie, its cells counted from the first one. */
-static __always_inline __u32 set_fast6_word(void *cells, __u32 trie, __u32 number, __u32 at)
+/* Which entries of a leaf's cell have the bits: without jumps, as above. */
+static __always_inline __u32 set_fast6_leaf(void *cells, __u32 number, __u64 bits)
 {
-	const struct set_cell *cell = set_cell(cells, trie + number + at / SET_FAST_WORDS);
-
-	return cell ? cell->word[at % SET_FAST_WORDS] : SET_FAST_LOOK;
-}
-
-/*
- * Of the entries of a leaf's cell the first one that has the bits, from 1 on, above its state;
- * `found` if none has. Without jumps, as above: from the last one on, each takes the place of what
- * was found before.
- */
-static __always_inline __u64 set_fast6_place(const struct set_fast6 *leaf, __u64 bits, __u32 first,
-					     __u64 found)
-{
-#pragma unroll
-	for (int i = SET_FAST6_ENTRIES - 1; i >= 0; i--) {
-		const __u64 entry = (__u64)leaf->high[i] << 16 | leaf->low[i];
-		__u64 differ = (entry ^ bits) >> (leaf->entry[i] & 63);
-		__s64 same = differ - 1;
-
-		barrier_var(same);
-		found ^= (found ^ ((__u64)(first + i + 1) << 8 | leaf->entry[i])) & (same >> 63);
-	}
-	return found;
-}
-
-static __always_inline __u32 set_fast6_leaf(void *cells, __u32 trie, __u32 word, __u64 bits)
-{
-	const __u32 count = (word >> SET_FAST_SHIFT) & SET_FAST6_ARGUMENT;
-	const __u32 number = word >> SET_FAST6_SHIFT;
-	const struct set_cell *first = set_cell(cells, trie + number), *second;
-	__u64 found;
+	const struct set_cell *cell = set_cell(cells, number);
+	const struct set_fast6 *leaf;
+	__u64 found = 1, differ;
 	__u32 state;
 
-	if (!first)
+	if (!cell)
 		return SET_FAST_LOOK;
-	found = (__u64)first->fast6.other << SET_FAST6_STATE_SHIFT;
-	if (count > 1) {
-		second = set_cell(cells, trie + number + 1);
-		if (!second)
-			return SET_FAST_LOOK;
-		found = set_fast6_place(&second->fast6, bits, SET_FAST6_ENTRIES, found);
+	leaf = &cell->fast6;
+#pragma unroll
+	for (int i = 0; i < SET_FAST6_ENTRIES; i++) {
+		differ = ((leaf->entry[i] ^ bits) >> (leaf->entry[i] & 63)) - 1;
+		barrier_var(differ);
+		found = found << 1 | differ >> 63;
 	}
-	found = set_fast6_place(&first->fast6, bits, 0, found);
-	state = found >> SET_FAST6_STATE_SHIFT & 3;
-	if (state < SET_FAST6_WORD)
-		return state;
-	return set_fast6_word(cells, trie, number + count, found >> 8);
+	found &= -found;
+	/* Of each whether it has the bit, as 1 or 0. */
+	state = (((leaf->in & found) + 0xff) >> 8) | (((leaf->look & found) + 0xff) >> 8) << 1;
+	return set_fast_state(state, leaf->until);
 }
 
-/* What the trie says of an address: SET_FAST_OUT, SET_FAST_IN, SET_FAST_LOOK or a prefix. */
-static __always_inline __u32 set_fast6(void *cells, __u32 trie, __u64 bits)
+/* What the trie says of an address: SET_FAST_OUT, SET_FAST_IN, or anything else: look. */
+static __always_inline __u32 set_fast6(void *cells, const struct set_head *head, __u64 bits)
 {
-	__u32 word = set_fast6_word(cells, trie, 0, 0);
+	const __u32 trie = head->fast, skip = head->fast_skip;
+	__u32 word = *(const volatile __u32 *)&head->fast_word, count;
+	const struct set_cell *cell;
 
+	if (skip && (bits ^ head->fast_bits) >> (-skip & 63))
+		return head->fast_other;
+	bits <<= skip & 63;
 	for (int i = 0; i < SET_FAST6_STEPS; i++) {
-		const __u32 count = (word >> SET_FAST_SHIFT) & SET_FAST6_ARGUMENT;
-		const struct set_cell *cell;
-
+		count = word >> SET_FAST_SHIFT & SET_FAST6_ARGUMENT;
 		if ((word & SET_FAST_KIND) == SET_FAST_TABLE) {
-			word = set_fast6_word(cells, trie, word >> SET_FAST6_SHIFT,
-					      bits >> (-count & 63));
+			const __u32 at = bits >> (-count & 63);
+
+			cell = set_cell(cells,
+					trie + (word >> SET_FAST6_SHIFT) + at / SET_FAST_WORDS);
+			if (!cell)
+				return SET_FAST_LOOK;
+			word = cell->word[at % SET_FAST_WORDS];
 		} else if ((word & SET_FAST_KIND) == SET_FAST_SKIP) {
 			cell = set_cell(cells, trie + (word >> SET_FAST6_SHIFT));
 			if (!cell)
@@ -246,9 +245,11 @@ static __always_inline __u32 set_fast6(void *cells, __u32 trie, __u64 bits)
 		}
 		bits <<= count;
 	}
-	if ((word & SET_FAST_KIND) == SET_FAST_LEAF)
-		return set_fast6_leaf(cells, trie, word, bits >> (64 - SET_FAST6_BITS));
-	return word;
+	if ((word & SET_FAST_KIND) != SET_FAST_LEAF)
+		return word & SET_FAST_KIND;
+	count = word >> SET_FAST_SHIFT & SET_FAST6_ARGUMENT;
+	word = trie + (word >> SET_FAST6_SHIFT) + (bits >> 1 >> (63 - count));
+	return set_fast6_leaf(cells, word, bits << count);
 }
 
 /* The label of the range that the address is in. */
@@ -300,8 +301,7 @@ static __always_inline __u32 set_label6(void *cells, const struct set_directory 
 }
 
 /* From the longest prefix on, the first that has not ended decides. */
-static __always_inline bool set_decide(void *cells, __u32 prefixes, __u32 label,
-				       struct set_query *query)
+static __always_inline bool set_decide(void *cells, __u32 prefixes, __u32 label)
 {
 	__u32 number = label >> SET_LABEL_SHIFT;
 
@@ -314,7 +314,7 @@ static __always_inline bool set_decide(void *cells, __u32 prefixes, __u32 label,
 		if (!cell)
 			return false;
 		prefix = &cell->prefix[number % SET_PREFIXES];
-		if (set_alive(prefix->end, query))
+		if (set_alive(prefix->end))
 			return !(prefix->flags & SET_NOMATCH);
 		number = prefix->parent;
 	}
@@ -338,7 +338,7 @@ static __always_inline bool set_match_net(__u32 set, struct set_query *query)
 	void *cells = bpf_map_lookup_elem(&set_cells, &set);
 	struct set_addr6 addr = { bpf_ntohl(query->addr[0]), 0 };
 	const struct set_cell *head;
-	__u32 word = SET_FAST_LOOK, kind;
+	__u32 says = SET_FAST_LOOK, label;
 
 	if (!cells)
 		return false;
@@ -347,21 +347,19 @@ static __always_inline bool set_match_net(__u32 set, struct set_query *query)
 		return false;
 	if (query->family == AF_INET) {
 		if (head->head.fast)
-			word = set_fast4(cells, head->head.fast, addr.high);
+			says = set_fast4(cells, head->head.fast, addr.high);
 	} else {
 		addr.high = addr.high << 32 | bpf_ntohl(query->addr[1]);
 		addr.low = (__u64)bpf_ntohl(query->addr[2]) << 32 | bpf_ntohl(query->addr[3]);
 		if (head->head.fast)
-			word = set_fast6(cells, head->head.fast, addr.high);
+			says = set_fast6(cells, &head->head, addr.high);
 	}
-	kind = word & SET_FAST_KIND;
-	if (kind < SET_FAST_LOOK)
-		return kind == SET_FAST_IN;
-	if (kind == SET_FAST_PREFIX)
-		word = (word >> SET_FAST_SHIFT) << SET_LABEL_SHIFT | SET_LABEL_LOOK;
-	else
-		word = set_label(cells, &head->head, &addr, query->family);
-	return set_decide(cells, head->head.first_prefix, word, query);
+	/* One way on from here: else the verifier walks what follows for each way to here. */
+	barrier_var(says);
+	if (says < SET_FAST_LOOK)
+		return says == SET_FAST_IN;
+	label = set_label(cells, &head->head, &addr, query->family);
+	return set_decide(cells, head->head.first_prefix, label);
 }
 
 /* ---- The other kinds --------------------------------------------------------------- */
@@ -412,8 +410,9 @@ static __always_inline __u32 set_front_place(const struct set_cell *cell, bool n
 	return 0;
 }
 
-/* The key's bucket; `ready`: only if it can be asked. */
-static __always_inline struct set_cell *set_front(__u32 set, const struct set_key *key, bool ready)
+/* The key's bucket, NULL if there is no front; `ready`: or none that can be asked. */
+static __always_inline struct set_cell *set_front(__u32 set, const struct set_key *key, bool ready,
+						  __u32 *since)
 {
 	const __u32 number = SET_FRONT + set;
 	void *cells = bpf_map_lookup_elem(&set_cells, &number);
@@ -421,6 +420,7 @@ static __always_inline struct set_cell *set_front(__u32 set, const struct set_ke
 
 	if (!head || (ready && !*(const volatile __u32 *)&head->front.ready))
 		return NULL;
+	*since = head->front.since;
 	return set_cell(cells, 1 + set_front_bucket(&head->front, key));
 }
 
@@ -434,29 +434,36 @@ static __always_inline enum set_front_says set_front_says(__u32 set, const struc
 							  const struct set_key *key)
 {
 	const bool narrow = set_is_narrow(info);
-	const struct set_cell *cell = set_front(set, key, true);
-	__u32 place;
+	__u32 since, place;
+	const struct set_cell *cell = set_front(set, key, true, &since);
+	__u8 span;
 
 	if (!cell || (narrow && !key->addr[0]))
 		return SET_FRONT_ASK;
 	place = set_front_place(cell, narrow, key);
-	if (place)
-		return cell->front4.marks.timed >> ((place - 1) & 15) & 1 ? SET_FRONT_ASK :
-									    SET_FRONT_IN;
-	return cell->front4.marks.full || cell->front4.marks.touched ? SET_FRONT_ASK :
-								       SET_FRONT_OUT;
+	if (!place)
+		return cell->front4.ask ? SET_FRONT_ASK : SET_FRONT_OUT;
+	place--;
+	span = narrow ? cell->byte[__builtin_offsetof(struct set_front4, span) + (place & 15)] :
+			cell->byte[__builtin_offsetof(struct set_front_wide, span) + (place & 3)];
+	if (span == SET_SPAN_FOREVER)
+		return SET_FRONT_IN;
+	/* At most when the clock comes to this has the entry ended. */
+	return set_clock() >> SET_SPAN_SHIFT < since + set_span_units(span) ? SET_FRONT_IN :
+									      SET_FRONT_ASK;
 }
 
-/* Before a change of the map that is not only of when an entry ends. */
+/* Before a change of the map, unless an entry only gets a later end. */
 static __always_inline void set_front_touch(__u32 set, const struct set_info *info,
 					    const struct set_key *key)
 {
 	const bool narrow = set_is_narrow(info);
-	struct set_cell *cell = set_front(set, key, false);
+	__u32 since;
+	struct set_cell *cell = set_front(set, key, false, &since);
 
 	if (!cell)
 		return;
-	*(volatile __u8 *)&cell->front4.marks.touched = 1;
+	*(volatile __u8 *)&cell->front4.ask = SET_FRONT_TOUCHED;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; narrow && i < SET_FRONT_ADDRS; i++)
 		if (cell->front4.addr[i] == key->addr[0])
@@ -481,7 +488,7 @@ static __always_inline bool set_match_hash(__u32 set, const struct set_info *inf
 		return says == SET_FRONT_IN;
 	hash = bpf_map_lookup_elem(&set_hash, &set);
 	value = hash ? bpf_map_lookup_elem(hash, &key) : NULL;
-	return value && set_alive(value->end, query);
+	return value && set_alive(value->end);
 }
 
 /* From the longest prefix on, as far as they have ended. */
@@ -502,7 +509,7 @@ static __always_inline bool set_match_net_port(__u32 set, struct set_query *quer
 		value = bpf_map_lookup_elem(trie, &key);
 		if (!value)
 			return false;
-		if (set_alive(value->end, query))
+		if (set_alive(value->end))
 			return !(value->flags & SET_NOMATCH);
 		if (!value->length)
 			return false;
@@ -547,7 +554,7 @@ static __always_inline bool set_match(__u32 set, struct set_query *query)
 		return set_match_net(set, query);
 	if (info->kind == SET_BITMAP_PORT) {
 		end = set_bitmap_takes(query) ? set_port(set, info, query->port) : NULL;
-		return end && *end && set_alive(*end, query);
+		return end && *end && set_alive(*end);
 	}
 	if (info->family != query->family)
 		return false;
@@ -586,22 +593,20 @@ static __always_inline bool set_takes(const struct set_info *info, const struct 
 }
 
 /* Until when: seconds of the rule (-1: the set's own), 0 and sets without timeouts are for ever. */
-static __always_inline __u32 set_end(const struct set_info *info, struct set_query *query,
-				     __s64 timeout)
+static __always_inline __u32 set_end(const struct set_info *info, __s64 timeout)
 {
 	const __u64 seconds = timeout < 0 ? info->timeout : timeout;
 
 	if (!(info->flags & SET_WITH_TIMEOUT) || !seconds)
 		return SET_FOREVER;
-	return set_clock(query) + ((seconds * 1000000000) >> SET_CLOCK_SHIFT) + 1;
+	return set_clock() + ((seconds * 1000000000) >> SET_CLOCK_SHIFT) + 1;
 }
 
 /*
  * A place in the ring for a new key; the entry of the key that was there is taken out if it has
  * ended. NULL if all places that were looked at hold entries that have not.
  */
-static __always_inline struct set_key *set_place(__u32 set, void *hash, __u32 places,
-						 struct set_query *query)
+static __always_inline struct set_key *set_place(__u32 set, void *hash, __u32 places)
 {
 	void *cells = bpf_map_lookup_elem(&set_cells, &set);
 	struct set_cell *head = cells ? set_cell(cells, 0) : NULL;
@@ -620,7 +625,7 @@ static __always_inline struct set_key *set_place(__u32 set, void *hash, __u32 pl
 			return NULL;
 		old = cell->key[place % SET_RING_KEYS];
 		value = bpf_map_lookup_elem(hash, &old);
-		if (value && set_alive(value->end, query))
+		if (value && set_alive(value->end))
 			continue;
 		if (value)
 			bpf_map_delete_elem(hash, &old);
@@ -630,14 +635,13 @@ static __always_inline struct set_key *set_place(__u32 set, void *hash, __u32 pl
 }
 
 static __always_inline void set_add_hash(__u32 set, struct set_info *info, void *hash,
-					 const struct set_key *key, struct set_query *query,
-					 __s64 timeout)
+					 const struct set_key *key, __s64 timeout)
 {
-	const struct set_value fresh = { .end = set_end(info, query, timeout) };
+	const struct set_value fresh = { .end = set_end(info, timeout) };
 	struct set_key *place = NULL;
 
 	if (fresh.end != SET_FOREVER)
-		place = set_place(set, hash, info->maxelem, query);
+		place = set_place(set, hash, info->maxelem);
 	set_front_touch(set, info, key);
 	if (bpf_map_update_elem(hash, key, &fresh, BPF_ANY))
 		__sync_fetch_and_add(&info->refused, 1);
@@ -663,11 +667,10 @@ static __always_inline void set_change_hash(__u32 set, struct set_info *info,
 			set_front_touch(set, info, &key);
 		bpf_map_delete_elem(hash, &key);
 	} else if (!value) {
-		set_add_hash(set, info, hash, &key, query, timeout);
-	} else if (change == SET_ADD_EXIST || !set_alive(value->end, query)) {
-		end = set_end(info, query, timeout);
-		/* The front knows only of those that do not end that they are in. */
-		if (value->end == SET_FOREVER && end != SET_FOREVER)
+		set_add_hash(set, info, hash, &key, timeout);
+	} else if (change == SET_ADD_EXIST || !set_alive(value->end)) {
+		end = set_end(info, timeout);
+		if (end < value->end)
 			set_front_touch(set, info, &key);
 		value->end = end;
 	}
@@ -695,8 +698,8 @@ static __always_inline void set_change(__u32 set, struct set_query *query, enum 
 		return;
 	if (change == SET_DEL)
 		*end = 0;
-	else if (change == SET_ADD_EXIST || !*end || !set_alive(*end, query))
-		*end = set_end(info, query, timeout);
+	else if (change == SET_ADD_EXIST || !*end || !set_alive(*end))
+		*end = set_end(info, timeout);
 }
 
 #endif /* BPFW_SET_H */

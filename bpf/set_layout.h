@@ -24,7 +24,7 @@
 #define SET_NAME_LEN 32 /* with the 0: IPSET_MAXNAMELEN */
 
 /* Raised when a layout below changes: the pins of another one are not used. */
-#define SET_LAYOUT 2
+#define SET_LAYOUT 3
 
 enum set_kind {
 	SET_NONE, /* no set has this number */
@@ -81,34 +81,37 @@ struct set_key {
 /*
  * In front of a large hash map: buckets of one cell, which answer for most keys from one cache
  * line, where the map takes two or three. The map has all entries and is the authority; the front
- * has those that were there when it was built, and says of each that it is in for ever, or that
+ * has those that were there when it was built, and says of each how long it is in at least; then
  * the map has to be asked. A key that is in no bucket is in no map, unless the bucket was full or
  * touched.
  *
  * Who changes the map touches the front before: the bucket is marked, and the key, if it is there,
- * made one that nobody asks for. Each of these is one store, so that programs and `bpfw set` need
- * not exclude each other, and doing so twice does no harm. A new front is put into its slot before
- * the map that it is for, not ready: it is touched already, and not asked yet.
+ * made one that nobody asks for. An entry that only gets a later end needs no touch: what the
+ * front says stays true. Each of these is one store, so that programs and `bpfw set` need not
+ * exclude each other, and doing so twice does no harm. A new front is put into its slot before the
+ * map that it is for, not ready: it is touched already, and not asked yet.
  */
-struct set_front_marks {
-	__u8 full;    /* keys that had no room are in the map */
-	__u8 touched; /* so are keys that came later */
-	__u16 timed;  /* bit by place: the key may end, the map knows */
+enum set_front_ask {
+	SET_FRONT_FULL = 1 << 0,        /* keys that had no room are in the map */
+	SET_FRONT_TOUCHED = 1 << 1 | 1, /* so are keys that came later */
 };
 
-#define SET_FRONT_ADDRS 15
+#define SET_FRONT_ADDRS 12
 #define SET_FRONT_KEYS 3
 
 /* hash:ip, IPv4. A free place is 0.0.0.0, for which the map is asked. */
 struct set_front4 {
 	__be32 addr[SET_FRONT_ADDRS];
-	struct set_front_marks marks;
+	__u8 span[SET_FRONT_ADDRS];
+	__u8 pad[3];
+	__u8 ask; /* enum set_front_ask */
 };
 
 /* All others. The padding of a free place is 1. */
 struct set_front_wide {
 	struct set_key key[SET_FRONT_KEYS];
-	struct set_front_marks marks;
+	__u8 span[SET_FRONT_KEYS];
+	__u8 ask;
 };
 
 /* The first cell; buckets follow. */
@@ -116,7 +119,20 @@ struct set_front_head {
 	__u64 seed;
 	__u32 buckets;
 	__u32 ready;
+	__u32 since; /* the clock without SET_SPAN_SHIFT bits */
 };
+
+/*
+ * How long from `since` on a key is in, in units of 2.1 s: 4 bits of an exponent and 4 of a
+ * mantissa, for 24 days and more, rounded down by a 16th at most.
+ */
+#define SET_SPAN_SHIFT 4
+#define SET_SPAN_FOREVER 0xff
+
+static inline __attribute__((always_inline)) __u32 set_span_units(__u8 span)
+{
+	return ((16U + (span & 15)) << (span >> 4)) - 16;
+}
 
 /* A key's bucket; any good hash would do. */
 static inline __attribute__((always_inline)) __u32 set_front_bucket(
@@ -198,7 +214,7 @@ struct set_node4 {
 /*
  * IPv4 sets of SET_FAST_MIN prefixes and more have beside it what answers most lookups from two
  * or three cells: a table of words by the first 17 bits of the address. A word says what holds
- * for all addresses with these bits, or where to go on: a leaf has up to 29 ranges, the last 16
+ * for all addresses with these bits, or where to go on: a leaf has up to 27 ranges, the last 16
  * bits of their last addresses and two bits each that say the same as words do; a table is one
  * cell, words by the next four bits. SET_FAST_LOOK sends the reader to the leaf above. Cells are
  * written before the word that leads to them, and not used again in this map.
@@ -206,16 +222,16 @@ struct set_node4 {
 #define SET_FAST_MIN 1024
 #define SET_FAST_BITS 17
 #define SET_FAST_WORDS 16 /* of a cell: a table has them by four bits */
-#define SET_FAST_LASTS 28
+#define SET_FAST_LASTS 26
 
 enum set_fast {
 	SET_FAST_OUT,
 	SET_FAST_IN,
 	SET_FAST_LOOK,
-	SET_FAST_LEAF, /* from here on with the number of a cell */
+	SET_FAST_UNTIL, /* leaves: in, until the first of its prefixes ends; from then on look */
+	SET_FAST_LEAF,  /* from here on with the number of a cell */
 	SET_FAST_TABLE,
-	SET_FAST_SKIP,   /* IPv6 */
-	SET_FAST_PREFIX, /* IPv6: the number of a prefix decides, which may end or is an exception */
+	SET_FAST_SKIP, /* IPv6 */
 };
 
 #define SET_FAST_KIND 7
@@ -223,39 +239,42 @@ enum set_fast {
 
 struct set_fast4 {
 	__u16 last[SET_FAST_LASTS];
+	__u32 until;  /* the first end of those that end */
 	__u64 states; /* two bits each, from the lowest on */
 };
 
 /*
  * IPv6 sets of that size have a trie over the upper halves of addresses, with paths compressed. It
- * begins with the first word of the first cell. A word says what holds for all addresses whose bits
- * led to it, or where the bits behind those lead on:
+ * begins in the head, with the bits that all prefixes begin with, what holds for addresses that
+ * do not, and a word for those that do. A word says what holds for all addresses whose bits led to
+ * it, or where the bits behind those lead on:
  *
  *	table	words by the next few bits
  *	skip	whether the next few bits are those that all prefixes here begin with
- *	leaf	up to 18 prefixes in one or two cells, the longest ones first; the 48 bits behind
- *		those that led here are compared. If states say so, a table of words follows in the
- *		next cells: that for addresses in none of the prefixes, then one for each of them.
+ *	leaf	cells of up to 7 prefixes each, by the next few bits, if any; the bits behind those
+ *		are compared
  *
- * These words have the number of a cell, counted from the trie's first one, above 6 bits for how
- * many bits (table, skip) or cells of prefixes (leaf). Prefixes longer than 64 bits are left to
- * the ranges above: SET_FAST_LOOK holds for all of the /64 that they are in.
+ * These words have the number of a cell, counted from the trie's first one (which is not used),
+ * above 6 bits for how many bits. Prefixes longer than 64 bits are left to the ranges above:
+ * SET_FAST_LOOK holds for all of the /64 that they are in.
  */
 #define SET_FAST6_ARGUMENT 63
 #define SET_FAST6_SHIFT 9
-#define SET_FAST6_STEPS 8   /* tables and skips on the way to a leaf */
-#define SET_FAST6_ENTRIES 9 /* of a cell of a leaf */
-#define SET_FAST6_CELLS 2   /* of a leaf, without its words */
-#define SET_FAST6_BITS 48
+#define SET_FAST6_STEPS 8 /* tables and skips on the way to a leaf */
+#define SET_FAST6_ENTRIES 7
+#define SET_FAST6_BITS 58 /* that an entry can compare */
 
-#define SET_FAST6_WORD 3 /* state: its word says it */
-#define SET_FAST6_STATE_SHIFT 6
-
+/*
+ * The last entry that has the address decides. An entry has its bits from the highest one on, and
+ * in the lowest 6 how many of the 64 do not count. Bits of `in` and `look` say what holds, as enum
+ * set_fast does: the lowest ones for the last entry, the highest ones for addresses in none.
+ */
 struct set_fast6 {
-	__u32 high[SET_FAST6_ENTRIES]; /* of the 48 bits; ... */
-	__u16 low[SET_FAST6_ENTRIES];
-	__u8 entry[SET_FAST6_ENTRIES]; /* ... so many of the last ones do not count; state above */
-	__u8 other;                    /* state of addresses in none of them, in the first cell */
+	__u64 entry[SET_FAST6_ENTRIES];
+	__u32 until; /* the first end of those that end */
+	__u8 in;
+	__u8 look;
+	__u16 pad;
 };
 
 struct set_fast6_skip {
@@ -312,20 +331,23 @@ enum set_state {
 
 /* The first cell; the directories follow in the second and third one. */
 struct set_head {
+	__u64 fast_bits;     /* IPv6: what upper halves of all prefixes begin with */
 	__u32 root;          /* cell of the directory in force */
-	__u32 state;         /* enum set_state */
+	__u32 fast;          /* the first cell of the table by 17 bits or the trie, 0 for none */
+	__u32 fast_word;     /* IPv6: the trie's first word */
+	__u8 family;         /* AF_INET or AF_INET6 */
+	__u8 state;          /* enum set_state */
+	__u8 fast_skip;      /* so many of fast_bits count, ... */
+	__u8 fast_other;     /* ... and this holds where they are others */
+	__u32 first_prefix;  /* the cells of prefixes */
 	__u32 cells;         /* of the whole map; those of the fast way are the last ones */
 	__u32 wide_prefixes; /* prefixes longer than 64 bits */
-	__u32 directory[2];  /* where the cells of either directory are ... */
-	__u32 fast;          /* the first cell of the table by 17 bits or the trie, 0 for none */
-	__u32 first_leaf;    /* ... those of leaves ... */
+	__u32 first_leaf;    /* the cells of leaves; those of both directories are before them */
 	__u32 max_leaves;
-	__u32 first_prefix; /* ... and of prefixes */
 	__u32 max_prefixes;
 	__u32 unused;      /* prefixes from here on were never used */
 	__u32 free;        /* the first of those that may be used again */
 	__u32 count;       /* prefixes */
-	__u32 family;      /* AF_INET or AF_INET6 */
 	__u32 fast_unused; /* cells from here on are for the fast way; SET_FAST_PARTIAL */
 };
 
@@ -333,6 +355,7 @@ struct set_cell {
 	union {
 		__u32 word[SET_CELL / 4];
 		__u64 quad[SET_CELL / 8];
+		__u8 byte[SET_CELL];
 		struct set_node4 node4;
 		struct set_fast4 fast4;
 		struct set_fast6 fast6;

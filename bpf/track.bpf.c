@@ -15,7 +15,56 @@
 #include "track_other.h"
 #include "track_tcp.h"
 
-const volatile __u32 judge_stage = 0; /* of the ruleset's judges */
+const volatile __u32 judge_stage = 0;    /* of the ruleset's judges */
+const volatile bool used_tuples = false; /* rules count connections */
+
+/* ---- Which connection it is, for connlimit ---------------------------------------- */
+
+/* nf_ct_get_tuplepr(): what conntrack would call the packet if it had not seen it. */
+static __always_inline void note_packet(struct filter_walk *walk, struct frame *frame)
+{
+	const __u8 *header;
+
+	for (int i = 0; i < 4; i++) {
+		walk->own.source[i] = !i || is_ipv6 ? walk->source[i] : 0;
+		walk->own.destination[i] = !i || is_ipv6 ? walk->destination[i] : 0;
+	}
+	walk->own.protocol = walk->protocol;
+	walk->own.source_port = 0;
+	walk->own.destination_port = 0;
+	walk->has_own = !walk->fragment;
+	walk->reopens = 0;
+	if (walk->has_ports) {
+		walk->own.source_port = bpf_htons(walk->source_port);
+		walk->own.destination_port = bpf_htons(walk->destination_port);
+	} else if (has_conntrack_ports(walk->protocol)) {
+		walk->has_own = 0;
+	} else if (is_icmp(walk->protocol) && walk->has_own) {
+		header = packet_bytes(walk, frame, walk->l4, ICMP_HLEN);
+		walk->has_own = !!header;
+		if (!header)
+			return;
+		walk->own.source_port = *(const __be16 *)(header + 4);
+		walk->own.destination_port = type_and_code(header[0], header[1]);
+	}
+}
+
+/* An entry's, in the direction in which it began. */
+static __always_inline void note_entry(struct filter_walk *walk, const struct nf_conn___bpfw *ct)
+{
+	struct filter_tuple *own = &walk->own;
+
+	if (!used_tuples)
+		return;
+	bpf_core_read(own->source, sizeof(own->source), &ct->tuplehash[0].tuple.src.u3);
+	bpf_core_read(own->destination, sizeof(own->destination), &ct->tuplehash[0].tuple.dst.u3);
+	bpf_core_read(&own->source_port, sizeof(own->source_port),
+		      &ct->tuplehash[0].tuple.src.u.all);
+	bpf_core_read(&own->destination_port, sizeof(own->destination_port),
+		      &ct->tuplehash[0].tuple.dst.u.all);
+	bpf_core_read(&own->protocol, sizeof(own->protocol), &ct->tuplehash[0].tuple.dst.protonum);
+	walk->has_own = 1;
+}
 
 /* ---- What an entry says ----------------------------------------------------------- */
 
@@ -126,8 +175,10 @@ static __always_inline void track_tcp(struct filter_walk *walk, struct frame *fr
 	verdict = judge_segment(ct, reply, &segment);
 	if (verdict == TCP_VALID) {
 		walk->state = state_of_entry(ct->status, reply);
+		note_entry(walk, ct);
 		translate_destination(walk, ct, reply);
 	} else if (verdict == TCP_REOPENS) {
+		walk->reopens = 1;
 		begin_connection(walk);
 	}
 	bpf_ct_release(ct);
@@ -161,6 +212,7 @@ static __always_inline void track_udp(struct filter_walk *walk, struct frame *fr
 		return;
 	}
 	walk->state = state_of_entry(ct->status, reply);
+	note_entry(walk, ct);
 	translate_destination(walk, ct, reply);
 	bpf_ct_release(ct);
 }
@@ -174,6 +226,7 @@ static __always_inline bool track_known(struct filter_walk *walk, const struct f
 	if (!find_other(&other, frame, tuple))
 		return false;
 	walk->state = state_of_entry(other.status, other.reply);
+	note_entry(walk, other.ct);
 	translate_other(walk, &other);
 	return true;
 }
@@ -197,6 +250,7 @@ static __always_inline void track_icmp_error(struct filter_walk *walk, struct fr
 		if (!ct)
 			return;
 		walk->state = related(ct->status, reply);
+		note_entry(walk, ct);
 		translate_destination(walk, ct, reply);
 		bpf_ct_release(ct);
 		return;
@@ -204,6 +258,7 @@ static __always_inline void track_icmp_error(struct filter_walk *walk, struct fr
 	if (!find_other(&other, frame, &answer))
 		return;
 	walk->state = related(other.status, other.reply);
+	note_entry(walk, other.ct);
 	translate_other(walk, &other);
 }
 
@@ -360,6 +415,7 @@ static __always_inline void track_out(struct filter_walk *walk, struct frame *fr
 	learn(ct, is_ipv6 ? AF_INET6 : AF_INET);
 	bpf_core_read(&status, sizeof(status), &ct->status);
 	walk->state = state_of_info(info, status);
+	note_entry(walk, ct);
 	translate_source(walk, ct, info >= CT_INFO_ESTABLISHED_REPLY);
 }
 
@@ -376,6 +432,8 @@ static __always_inline int track(struct frame *frame)
 	walk->state = FILTER_STATE_INVALID;
 	walk->nat = FILTER_NAT_NONE;
 	walk->parsed = parse_packet(walk, frame);
+	if (used_tuples && walk->parsed == PARSED)
+		note_packet(walk, frame);
 	if (walk->parsed == PARSED && !frame->is_xdp && walk->outgoing)
 		track_out(walk, frame);
 	else if (walk->parsed == PARSED)

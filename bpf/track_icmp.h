@@ -13,7 +13,6 @@
 #define ICMP_REDIRECT 5
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
-#define ICMP_HLEN 8
 
 #define ICMPV6_FIRST_INFORMATION 128
 #define ICMPV6_LISTENER_QUERY 130
@@ -37,17 +36,22 @@ static __always_inline bool is_untracked_icmp(__u8 type)
 		type == ICMPV6_LISTENER_REPORT2);
 }
 
-/* ---- The packet that an error quotes -------------------------------------------------------- */
+/*
+ * ---- The packet that an error quotes --------------------------------------------------------
+ *
+ * As far as the error's own length goes: what is behind it in the frame is cut off by the stack.
+ */
 
 struct quoted {
-	__u64 l4; /* where its transport header is in the frame */
+	__u32 l4; /* where its transport header is in the frame */
 	__u8 protocol;
 };
 
 static __always_inline bool read_quoted_ipv4(struct quoted *quoted, struct other_tuple *answer,
-					     struct frame *frame, __u64 at)
+					     const struct filter_walk *walk, struct frame *frame,
+					     __u32 at)
 {
-	const struct iphdr *ip = frame_bytes(frame, at, IPV4_HLEN);
+	const struct iphdr *ip = packet_bytes(walk, frame, at, IPV4_HLEN);
 
 	if (!ip || (ip->frag_off & bpf_htons(IP_OFFSET)))
 		return false;
@@ -60,9 +64,10 @@ static __always_inline bool read_quoted_ipv4(struct quoted *quoted, struct other
 
 /* Extension headers are not gone over: such an error counts as one of no connection. */
 static __always_inline bool read_quoted_ipv6(struct quoted *quoted, struct other_tuple *answer,
-					     struct frame *frame, __u64 at)
+					     const struct filter_walk *walk, struct frame *frame,
+					     __u32 at)
 {
-	const struct ipv6hdr *ip6 = frame_bytes(frame, at, IPV6_HLEN);
+	const struct ipv6hdr *ip6 = packet_bytes(walk, frame, at, IPV6_HLEN);
 	const __be32 *address;
 
 	if (!ip6)
@@ -81,18 +86,18 @@ static __always_inline bool read_quoted_ipv6(struct quoted *quoted, struct other
 static __always_inline bool read_quoted(struct other_tuple *answer, const struct filter_walk *walk,
 					struct frame *frame)
 {
-	const __u64 at = walk->l4 + ICMP_HLEN;
+	const __u32 at = walk->l4 + ICMP_HLEN;
 	struct quoted quoted = {};
 	const __u8 *header;
-	bool found = is_ipv6 ? read_quoted_ipv6(&quoted, answer, frame, at) :
-			       read_quoted_ipv4(&quoted, answer, frame, at);
+	bool found = is_ipv6 ? read_quoted_ipv6(&quoted, answer, walk, frame, at) :
+			       read_quoted_ipv4(&quoted, answer, walk, frame, at);
 
 	if (!found)
 		return false;
 	answer->family = is_ipv6 ? AF_INET6 : AF_INET;
 	answer->protocol = quoted.protocol;
 	if (quoted.protocol == IPPROTO_TCP || quoted.protocol == IPPROTO_UDP) {
-		header = frame_bytes(frame, quoted.l4, 4);
+		header = packet_bytes(walk, frame, quoted.l4, 4);
 		if (!header)
 			return false;
 		answer->ends.destination_port = *(const __be16 *)header;
@@ -100,7 +105,7 @@ static __always_inline bool read_quoted(struct other_tuple *answer, const struct
 	} else if (is_icmp(quoted.protocol)) {
 		__u16 type;
 
-		header = frame_bytes(frame, quoted.l4, ICMP_HLEN);
+		header = packet_bytes(walk, frame, quoted.l4, ICMP_HLEN);
 		if (!header)
 			return false;
 		type = inverse_type(header[0]);

@@ -85,6 +85,21 @@ static __always_inline __be16 type_and_code(__u8 type, __u8 code)
 	return bpf_htons((__u16)(type << 8 | code));
 }
 
+/* Does it have ports in conntrack's tuples? */
+static __always_inline bool has_conntrack_ports(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* ---- Entries ------------------------------------------------------------------------------ */
 
 #define READ_TUPLE(tuple, ct, direction)                                                    \

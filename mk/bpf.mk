@@ -3,7 +3,7 @@
 # bpf/NAME.bpf.c -> build/bpf/NAME.bpf.o -> build/include/NAME.skel.h: the fast path, and the filter.
 # Who uses one of them does not load the other.
 
-BPF_OBJECTS := bpfw filter track sets reject
+BPF_OBJECTS := bpfw filter track sets reject connlimit
 SKELETON := $(BPF_OBJECTS:%=build/include/%.skel.h)
 VMLINUX_BTF ?= /sys/kernel/btf/vmlinux
 VMLINUX_H := build/vmlinux/vmlinux.h

@@ -49,7 +49,7 @@ build/obj/tests/packet/set_test.o build/obj/bench/set.o: | build/include/set_pro
 clang_major = $(shell echo __clang_major__ | $1 -E -P -x c - 2>/dev/null)
 VERIFIER_OBJECTS :=
 
-VERIFIED := bpfw filter track sets reject
+VERIFIED := bpfw filter track sets reject connlimit
 
 define verifier_object
 VERIFIER_OBJECTS += $(VERIFIED:%=build/bpf/verifier/%-clang-$2.bpf.o)

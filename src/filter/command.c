@@ -301,7 +301,8 @@ static int compile(struct image *image, struct ruleset *ruleset,
 /* Where the kernel cannot tell connections it is the addresses on the wire, as without that table. */
 static void probe_tracking(struct image *image)
 {
-	if (!image->is_tracked || image->states || !track_probe(image->family))
+	if (!image->is_tracked || image->states || image->connlimit_count ||
+	    !track_probe(image->family))
 		return;
 	log_warn("so the rules see the addresses before the table nat has changed them");
 	image->is_tracked = false;

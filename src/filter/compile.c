@@ -667,6 +667,7 @@ void image_free(struct image *image)
 	address_ranges_free(&image->destination);
 	free(image->hashlimits);
 	free(image->hashlimit_of);
+	free(image->recents);
 	free(image->source_ports);
 	free(image->destination_ports);
 	free(image->protocols);

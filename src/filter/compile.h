@@ -26,6 +26,7 @@ struct device_rows {
 struct image {
 	uint8_t family;
 	bool drops_bad_tcp;
+	uint8_t drops_cut; /* enum filter_cut */
 	uint32_t used_fields;
 	uint32_t no_port_rows[2];
 	struct rows rows;
@@ -39,6 +40,10 @@ struct image {
 	struct filter_hashlimit *hashlimits;
 	const struct match_hashlimit **hashlimit_of; /* of the ruleset: those that made them */
 	uint32_t hashlimit_count;
+	struct filter_recent *recents;
+	uint32_t recent_count;
+	uint32_t connlimit_count; /* of rules that count connections, */
+	uint32_t connlimit_most;  /* and the highest limit */
 	uint32_t mark_line; /* of a rule that sets a mark, which XDP has not; 0: there is none */
 	uint32_t counter_count;          /* rules, then the policies of the built-in chains */
 	struct filter_counter *counters; /* what they begin with */

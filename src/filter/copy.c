@@ -10,6 +10,7 @@
 #include "filter/inforce.h"
 #include "filter/load.h"
 #include "filter/pins.h"
+#include "filter/recent.h"
 #include "filter/set_stage.h"
 #include "filter/swap.h"
 #include "util.h"
@@ -22,7 +23,7 @@ static bool is_own(const char *name)
 	static const char *const own[] = { "stages_xdp", "stages_tc",  "turns",     "next_stage",
 					   "walks",      "counters",   "tallies",   "buckets",
 					   "locks",      "log_events", "log_state", "trace",
-					   "text" };
+					   "recents",    "text" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (!strcmp(name, own[i]))
@@ -63,7 +64,8 @@ static int reuse_maps(const struct bpf_object *object, int program)
 static int size_maps(const struct filter_bpf *filter, int program)
 {
 	struct bpf_map *const maps[] = { filter->maps.counters, filter->maps.tallies,
-					 filter->maps.buckets, filter->maps.locks };
+					 filter->maps.buckets, filter->maps.locks,
+					 filter->maps.recents };
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
 		struct bpf_map_info info = { 0 };
@@ -72,6 +74,8 @@ static int size_maps(const struct filter_bpf *filter, int program)
 		if (map < 0)
 			return map;
 		bpf_map__set_max_entries(maps[i], info.max_entries);
+		if (maps[i] == filter->maps.recents)
+			bpf_map__set_value_size(maps[i], info.value_size);
 	}
 	bpf_map__set_max_entries(filter->maps.trace, FILTER_TRACES);
 	bpf_map__set_max_entries(filter->maps.log_events, (uint32_t)sysconf(_SC_PAGESIZE));
@@ -107,7 +111,8 @@ static int copy_values(const struct bpf_map *map, int from)
 /* Where limits stand. */
 static int copy_state(const struct filter_bpf *filter, int program)
 {
-	const struct bpf_map *const maps[] = { filter->maps.tallies, filter->maps.buckets };
+	const struct bpf_map *const maps[] = { filter->maps.tallies, filter->maps.buckets,
+					       filter->maps.recents };
 	int err = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(maps) && !err; i++) {
@@ -116,7 +121,20 @@ static int copy_state(const struct filter_bpf *filter, int program)
 
 		err = from < 0 ? from : copy_values(maps[i], from);
 	}
-	return err;
+	/* Packets may have changed links of a table while it was copied: they are made anew. */
+	return err ? err : recent_take_over(filter, program);
+}
+
+/* The connections that were counted so far; `counter` counts in force, negative: nothing does. */
+static int copy_counted(const struct copy *copy, int counter)
+{
+	struct bpf_map_info info = { 0 };
+	_cleanup_close_ int from = counter < 0 ? counter :
+						 in_force_map(counter, "connections", 0, &info);
+
+	if (counter < 0)
+		return 0;
+	return from < 0 ? from : copy_values(copy->connlimit.skeleton->maps.connections, from);
 }
 
 /*
@@ -178,6 +196,8 @@ static int open_track(struct copy *copy, uint8_t family)
 		return -errno;
 	track->skeleton->rodata->is_ipv6 = track->is_ipv6;
 	track->skeleton->rodata->judge_stage = filter->rodata->own_stage;
+	track->skeleton->rodata->used_tuples = filter->rodata->used_operations &
+					       UINT64_C(1) << FILTER_OP_CONNLIMIT;
 	return 0;
 }
 
@@ -226,8 +246,24 @@ static int load_sets(struct copy *copy, uint8_t family)
 
 /* ---- Loading -------------------------------------------------------------------------------- */
 
-static int load(struct copy *copy, int program, uint8_t family, const struct copy_place *place)
+/* The programs in force; `counter` may be -ENOENT. */
+struct programs {
+	int judge, counter;
+};
+
+static int load_counter(struct copy *copy, int counter)
 {
+	int err = counter < 0 ? 0 :
+				connlimit_load_copy(&copy->connlimit, &copy->track, copy->filter,
+						    counter);
+
+	return err ? err : copy_counted(copy, counter);
+}
+
+static int load(struct copy *copy, const struct programs *programs, uint8_t family,
+		const struct copy_place *place)
+{
+	const int program = programs->judge;
 	struct filter_bpf *filter = copy->filter;
 	int err = copy_constants(filter, program);
 
@@ -243,12 +279,13 @@ static int load(struct copy *copy, int program, uint8_t family, const struct cop
 	err = err ? err : copy_state(filter, program);
 	err = err ? err : track_load(&copy->track, filter, TRACK_APART);
 	err = err ? err : copy_learnt(&copy->track);
-	err = err ? err : swap_in(filter, &copy->track);
+	err = err ? err : load_counter(copy, programs->counter);
+	err = err ? err : swap_in(filter, &copy->track, &copy->connlimit);
 	return err ? err : load_sets(copy, family);
 }
 
-/* The program that judges, while it has this generation. */
-static int open_program(uint8_t family, uint32_t generation)
+/* What judges and counts, while it has this generation. Returns 0 or -errno. */
+static int open_programs(struct programs *programs, uint8_t family, uint32_t generation)
 {
 	_cleanup_close_ int pins = pins_open(false);
 	uint32_t now = 0;
@@ -259,24 +296,37 @@ static int open_program(uint8_t family, uint32_t generation)
 	err = in_force_generation(pins, family, &now);
 	if (err || now != generation)
 		return err ? err : -EAGAIN;
-	return in_force_program(pins, family);
+	programs->judge = in_force_program(pins, family);
+	if (programs->judge < 0)
+		return programs->judge;
+	programs->counter = in_force_counter(pins, family);
+	return programs->counter < 0 && programs->counter != -ENOENT ? programs->counter : 0;
+}
+
+static void close_programs(const struct programs *programs)
+{
+	if (programs->judge >= 0)
+		close(programs->judge);
+	if (programs->counter >= 0)
+		close(programs->counter);
 }
 
 int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 	      const struct copy_place *place)
 {
-	_cleanup_close_ int program = open_program(family, generation);
-	int err;
+	struct programs programs = { -1, -1 };
+	int err = open_programs(&programs, family, generation);
 
 	memset(copy, 0, sizeof(*copy));
 	copy->blocked = -1;
-	if (program < 0)
-		return program;
+	if (err) {
+		close_programs(&programs);
+		return err;
+	}
 	bpf_log_take();
 	copy->filter = ruleset_open();
-	if (!copy->filter)
-		return -errno;
-	err = load(copy, program, family, place);
+	err = copy->filter ? load(copy, &programs, family, place) : -errno;
+	close_programs(&programs);
 	if (err)
 		copy_close(copy);
 	return err;
@@ -284,6 +334,7 @@ int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 
 void copy_close(struct copy *copy)
 {
+	connlimit_close(&copy->connlimit);
 	track_close(&copy->track);
 	filter_bpf__destroy(copy->filter);
 	copy->filter = NULL;

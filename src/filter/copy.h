@@ -6,11 +6,13 @@
 #ifndef BPFW_FILTER_COPY_H
 #define BPFW_FILTER_COPY_H
 
+#include "filter/connlimit.h"
 #include "filter/track.h"
 
 struct copy {
 	struct filter_bpf *filter;
 	struct track track;
+	struct connlimit connlimit;
 	int blocked; /* a map: what the block list has dropped; -1: there is none */
 };
 

@@ -67,6 +67,17 @@ int in_force_program(int pins, uint8_t family)
 	return judge == -ENOENT ? program_at(stages, FILTER_RULES_STAGE(is_ipv6, turn)) : judge;
 }
 
+int in_force_counter(int pins, uint8_t family)
+{
+	const bool is_ipv6 = family == AF_INET6;
+	_cleanup_close_ int stages = pins_get(pins, "stages_tc");
+	_cleanup_close_ int turns = pins_get(pins, "turns");
+
+	if (stages < 0 || turns < 0)
+		return stages < 0 ? stages : turns;
+	return program_at(stages, FILTER_COUNT_STAGE(is_ipv6, swap_turn(turns, is_ipv6)));
+}
+
 static int open_program(uint8_t family)
 {
 	_cleanup_close_ int pins = pins_open(false);

@@ -58,6 +58,9 @@ int in_force_zero(uint8_t family);
  */
 int in_force_program(int pins, uint8_t family);
 
+/* The one that counts connections for it at TC. -ENOENT: none of its rules wants that. */
+int in_force_counter(int pins, uint8_t family);
+
 /*
  * A descriptor of a program's map by its name, or -ENOENT or another -errno. The constants are
  * ".rodata". Names of which the kernel keeps the same part are told apart by `value_size` (0: any).

@@ -10,6 +10,7 @@
 #include "filter/hashlimit.h"
 #include "filter/load.h"
 #include "filter/operations.h"
+#include "filter/recent.h"
 #include "util.h"
 #include "filter/wallclock.h"
 
@@ -176,12 +177,14 @@ static void configure(struct filter_bpf *skeleton, const struct image *image)
 	skeleton->rodata->no_port_rows[0] = image->no_port_rows[0];
 	skeleton->rodata->no_port_rows[1] = image->no_port_rows[1];
 	skeleton->rodata->drops_bad_tcp = image->drops_bad_tcp;
+	skeleton->rodata->drops_cut = image->drops_cut;
 	if (skeleton->rodata->is_tracked && image->translation_count)
 		skeleton->rodata->nat_chain = image->nat_chain;
 	bpf_map__set_max_entries(skeleton->maps.counters, image->counter_count);
 	configure_clock(skeleton, skeleton->rodata->used_operations);
 	bpf_map__set_max_entries(skeleton->maps.tallies,
 				 image->tally_count ? image->tally_count : 1);
+	recent_configure(skeleton, image);
 	bpf_map__set_max_entries(skeleton->maps.buckets, hashlimit_groups(image));
 	bpf_map__set_max_entries(skeleton->maps.devices, image->device_count);
 }
@@ -204,5 +207,6 @@ int ruleset_load(struct filter_bpf *skeleton, const struct image *image)
 		err = fill_table(&tables[i]);
 	err = err ? err : fill_counters(image, skeleton);
 	err = err ? err : fill_tallies(image, skeleton);
+	err = err ? err : recent_fill(skeleton, image);
 	return err ? err : fill_devices(image, skeleton);
 }

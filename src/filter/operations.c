@@ -3,6 +3,7 @@
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
 #include <linux/netfilter/xt_hashlimit.h>
+#include <linux/netfilter/xt_recent.h>
 #include <linux/netfilter/xt_statistic.h>
 #include <linux/netfilter/xt_time.h>
 #include <linux/netfilter/xt_u32.h>
@@ -13,8 +14,10 @@
 #include "filter/addrtype.h"
 #include "filter/hashlimit.h"
 #include "filter/operations.h"
+#include "filter/recent.h"
 #include "filter/set.h"
 #include "filter/state.h"
+#include "filter/value.h"
 #include "util.h"
 
 /* Byte 13 of the TCP header */
@@ -288,7 +291,62 @@ static void compile_u32(struct image *image, const struct match_u32 *u32)
 	}
 }
 
-/* Returns 0, -EOPNOTSUPP, or what hashlimit_table() does. */
+static int compile_recent(struct image *image, const struct match_recent *recent)
+{
+	struct filter_op op = { .kind = FILTER_OP_RECENT,
+				.b = recent->seconds,
+				.c = recent_asks(recent) };
+	int err = recent_table(image, recent, &op.a);
+
+	if (!err)
+		add_operation(image, op);
+	return err;
+}
+
+static void compile_routing(struct image *image, const struct range32 *range, uint32_t what)
+{
+	if (range->given)
+		add_operation(image,
+			      (struct filter_op){ .kind = FILTER_OP_ROUTING,
+						  .flags = range->invert ? FILTER_OP_NEGATED : 0,
+						  .a = range->low,
+						  .b = range->high,
+						  .c = what });
+}
+
+/* ip6t_rt: without such a header nothing holds, not even what is negated. */
+static void compile_rt(struct image *image, const struct match_rt *rt)
+{
+	const struct range32 any = { .high = UINT8_MAX, .given = true };
+
+	compile_routing(image, &any, FILTER_ROUTING_SEGMENTS);
+	compile_routing(image, &rt->type, FILTER_ROUTING_TYPE);
+	compile_routing(image, &rt->segments, FILTER_ROUTING_SEGMENTS);
+}
+
+/* Each rule has lists of its own, as in the kernel. Returns 0 or -EOPNOTSUPP. */
+static int compile_connlimit(struct image *image, const struct match_connlimit *connlimit)
+{
+	const int prefix = value_prefix(&connlimit->mask, image->family);
+
+	if (connlimit->limit > FILTER_CONNLIMIT_MAX)
+		return -EOPNOTSUPP;
+	add_operation(image,
+		      (struct filter_op){
+			      .kind = FILTER_OP_CONNLIMIT,
+			      .flags = FILTER_OP_NEEDS_TUPLE |
+				       (connlimit->upto ? FILTER_OP_NEGATED : 0),
+			      .a = connlimit->limit,
+			      .b = image->connlimit_count++,
+			      .c = (uint32_t)prefix |
+				   (connlimit->destination ? FILTER_CONNLIMIT_DESTINATION : 0),
+		      });
+	if (image->connlimit_most < connlimit->limit)
+		image->connlimit_most = connlimit->limit;
+	image->is_tracked = true;
+	return 0;
+}
+
 static uint32_t question_asks(const struct set_reference *reference)
 {
 	return (uint32_t)reference->dimensions << FILTER_SET_DIMENSIONS |
@@ -353,7 +411,7 @@ static void compile_change(struct image *image, const struct target_set *target,
 	add_operation(image, op);
 }
 
-/* Returns 0 or -EOPNOTSUPP. */
+/* Returns 0, -EOPNOTSUPP, or what hashlimit_table() and recent_table() do. */
 static int compile_match(struct image *image, const struct rule *rule, const struct match *match)
 {
 	switch (match->kind) {
@@ -362,9 +420,11 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 		return 0;
 	case MATCH_UDP:
 	case MATCH_SCTP:
+		image->drops_cut |= match->kind == MATCH_UDP ? FILTER_CUT_UDP : FILTER_CUT_SCTP;
 		need_transport(image, rule);
 		return 0;
 	case MATCH_MULTIPORT:
+		image->drops_cut |= FILTER_CUT_PORTS;
 		if (match->multiport.of == MULTIPORT_EITHER)
 			compile_ports(image, &match->multiport);
 		else if (has_low_port(&match->multiport))
@@ -372,6 +432,7 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 		return 0;
 	case MATCH_ICMP:
 	case MATCH_ICMPV6:
+		image->drops_cut |= FILTER_CUT_ICMP;
 		compile_icmp(image, &match->icmp);
 		return 0;
 	case MATCH_LENGTH:
@@ -426,11 +487,18 @@ static int compile_match(struct image *image, const struct rule *rule, const str
 		return 0;
 	case MATCH_HASHLIMIT:
 		return compile_hashlimit(image, match->hashlimit);
+	case MATCH_CONNLIMIT:
+		return compile_connlimit(image, &match->connlimit);
 	case MATCH_TIME:
 		compile_time(image, &match->time);
 		return 0;
 	case MATCH_U32:
 		compile_u32(image, match->u32);
+		return 0;
+	case MATCH_RECENT:
+		return compile_recent(image, match->recent);
+	case MATCH_RT:
+		compile_rt(image, &match->rt);
 		return 0;
 	case MATCH_SET:
 		return compile_set(image, &match->set);
@@ -561,13 +629,18 @@ static int refuse_match(const struct ruleset_report *report, const struct rule *
 		return rule_refuse(report, rule, match->column, err,
 				   "match 'conntrack' is not supported with %s",
 				   state_unsupported(match->conntrack));
+	if (match->kind == MATCH_CONNLIMIT)
+		return rule_refuse(report, rule, match->column, err,
+				   "match 'connlimit' is not supported with a limit above %d",
+				   FILTER_CONNLIMIT_MAX);
 	return rule_refuse(report, rule, match->column, err,
 			   "match '%s' is not supported in this form", match_name(match->kind));
 }
 
 /*
  * Those that do something, and so only for packets that the matches in front have let through: they
- * take a token, or drop a packet whose options are cut short (xt_tcpudp.c, xt_tcpmss.c).
+ * take a token, remember a connection, or drop a packet whose options are cut short (xt_tcpudp.c,
+ * xt_tcpmss.c).
  */
 static bool has_effect(const struct match *match)
 {
@@ -576,9 +649,12 @@ static bool has_effect(const struct match *match)
 		return match->tcp.option;
 	case MATCH_STATISTIC:
 		return match->statistic.mode == XT_STATISTIC_MODE_NTH;
+	case MATCH_RECENT:
+		return match->recent->checks != XT_RECENT_CHECK;
 	case MATCH_TCPMSS:
 	case MATCH_LIMIT:
 	case MATCH_HASHLIMIT:
+	case MATCH_CONNLIMIT:
 		return true;
 	default:
 		return false;
@@ -641,6 +717,10 @@ static int compile_rule(struct image *image, const struct rule *rule,
 		const struct match *match = &rule->matches[i];
 
 		err = compile_match(image, rule, match);
+		if (err == -EEXIST && match->kind == MATCH_RECENT)
+			return rule_refuse(report, rule, match->column, -EOPNOTSUPP,
+					   "recent '%s' has another mask in a rule before",
+					   match->recent->name);
 		if (err == -EEXIST)
 			return rule_refuse(report, rule, match->column, -EOPNOTSUPP,
 					   "hashlimit '%s' has other values in a rule before",

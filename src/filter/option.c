@@ -4,6 +4,7 @@
 
 #include <linux/netfilter/xt_LOG.h>
 #include <linux/netfilter/xt_conntrack.h>
+#include <linux/netfilter/xt_recent.h>
 #include <linux/netfilter/xt_time.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -136,6 +137,24 @@ static const struct option module_options[] = {
 	{ "ctexpire", MATCH_CONNTRACK, READ_CT_EXPIRES, INVERT, 11, 0, 0 },
 	{ "ctdir", MATCH_CONNTRACK, READ_CT_DIRECTION, 0, 12, 0, 0 },
 	{ "state", MATCH_STATE, READ_STATES, INVERT, 0, 0, 0 },
+	{ "rt-type", MATCH_RT, READ_RT, INVERT, 0, 0, AT(match_rt, type) },
+	{ "rt-segsleft", MATCH_RT, READ_RT, INVERT, 1, 1, AT(match_rt, segments) },
+	{ "rt-len", MATCH_RT, READ_REFUSED, INVERT, 2, 0, 0 },
+	{ "rt-0-res", MATCH_RT, READ_REFUSED, BARE, 3, 0, 0 },
+	{ "rt-0-addrs", MATCH_RT, READ_REFUSED, INVERT, 4, 0, 0 },
+	{ "rt-0-not-strict", MATCH_RT, READ_REFUSED, BARE, 5, 0, 0 },
+	{ "set", MATCH_RECENT, READ_RECENT, INVERT | BARE, 0, XT_RECENT_SET, 0 },
+	{ "rcheck", MATCH_RECENT, READ_RECENT, INVERT | BARE, 0, XT_RECENT_CHECK, 0 },
+	{ "update", MATCH_RECENT, READ_RECENT, INVERT | BARE, 0, XT_RECENT_UPDATE, 0 },
+	{ "remove", MATCH_RECENT, READ_RECENT, INVERT | BARE, 0, XT_RECENT_REMOVE, 0 },
+	{ "seconds", MATCH_RECENT, READ_RECENT_SECONDS, 0, 1, 0, 0 },
+	{ "reap", MATCH_RECENT, READ_BIT, BARE, 2, XT_RECENT_REAP, AT(match_recent, checks) },
+	{ "hitcount", MATCH_RECENT, READ_RECENT_HITS, 0, 3, 0, 0 },
+	{ "rttl", MATCH_RECENT, READ_BIT, BARE, 4, XT_RECENT_TTL, AT(match_recent, checks) },
+	{ "name", MATCH_RECENT, READ_RECENT_NAME, 0, 5, 0, 0 },
+	{ "mask", MATCH_RECENT, READ_RECENT_MASK, 0, 6, 0, 0 },
+	{ "rsource", MATCH_RECENT, READ_RECENT_SIDE, BARE, 7, 0, 0 },
+	{ "rdest", MATCH_RECENT, READ_RECENT_SIDE, BARE, 7, 1, 0 },
 	{ "log-level", TARGET(TARGET_LOG), READ_LOG_LEVEL, 0, 0, 0, 0 },
 	{ "log-prefix", TARGET(TARGET_LOG), READ_PREFIX, 0, 1, 29, AT(target_log, prefix) },
 	{ "log-tcp-sequence", TARGET(TARGET_LOG), READ_BIT, BARE, 2, XT_LOG_TCPSEQ,
@@ -207,6 +226,9 @@ static const struct module matches[] = {
 	{ "conntrack", MATCH_CONNTRACK, MATCH_CONNTRACK, MATCH_CONNTRACK, 0, 0,
 	  sizeof(struct match_conntrack), 0, 0x1fff },
 	{ "state", MATCH_STATE, MATCH_STATE, MATCH_STATE, 0, 0, 0, BIT(0), 0 },
+	{ "rt", MATCH_RT, MATCH_RT, MATCH_RT, AF_INET6, 0, 0, 0, 0 },
+	{ "recent", MATCH_RECENT, MATCH_RECENT, MATCH_RECENT, 0, 0, sizeof(struct match_recent),
+	  BIT(0), 0 },
 };
 
 static const struct module targets[] = {

@@ -57,6 +57,13 @@ enum reader {
 	READ_DAYTIME, /* uint32_t */
 	READ_MONTHDAYS,
 	READ_WEEKDAYS,
+	READ_RT,     /* struct range32; 1: may be a range */
+	READ_RECENT, /* XT_RECENT_* */
+	READ_RECENT_SECONDS,
+	READ_RECENT_HITS,
+	READ_RECENT_NAME,
+	READ_RECENT_MASK,
+	READ_RECENT_SIDE, /* 1: destination */
 	READ_STATES,
 	READ_CT_STATES,
 	READ_CT_STATUS,

@@ -24,6 +24,7 @@
 
 #define CAPTURE_MICROSECONDS 0xa1b2c3d4
 #define CAPTURE_NANOSECONDS 0xa1b23c4d
+#define CAPTURE_MAX 262144 /* bytes of a packet: libpcap takes no more either */
 
 static void put16(uint8_t *at, uint32_t value)
 {
@@ -152,6 +153,13 @@ int packet_build(struct packet *packet, const struct packet_description *descrip
 	return 0;
 }
 
+bool packet_is_cut(const struct packet *packet)
+{
+	return packet->family != AF_UNSPEC &&
+	       packet->size < PACKET_LINK + (size_t)(packet->family == AF_INET6 ? HEADER_IPV6 :
+										  HEADER_IPV4);
+}
+
 /* ---- Given as it is ------------------------------------------------------------------------ */
 
 /* A packet without a link header: its version, and a length that can be. */
@@ -259,29 +267,59 @@ int packet_capture_open(struct packet_capture *capture, const char *path)
 	return capture->file ? read_header(capture) : -errno;
 }
 
+/* By reading: a pipe can be read, too, and a file's end is met. */
+static int skip(const struct packet_capture *capture, uint32_t bytes)
+{
+	uint8_t unused[4096];
+
+	while (bytes) {
+		const uint32_t part = bytes < sizeof(unused) ? bytes : (uint32_t)sizeof(unused);
+
+		if (fread(unused, part, 1, capture->file) != 1)
+			return -EBADMSG;
+		bytes -= part;
+	}
+	return 0;
+}
+
+static int read_packet(const struct packet_capture *capture, uint32_t captured, uint32_t length,
+		       struct packet *packet)
+{
+	int err = 0;
+
+	packet->size = length;
+	if (captured && fread(packet->frame, captured, 1, capture->file) != 1)
+		return -EBADMSG;
+	if (!length)
+		return -ENODATA;
+	if (capture->link != LINK_ETHERNET)
+		err = add_link(packet);
+	if (err || packet->size <= PACKET_LINK)
+		return err ? err : -ENODATA;
+	find_family(packet);
+	return 1;
+}
+
 int packet_capture_next(struct packet_capture *capture, struct packet *packet)
 {
 	uint32_t record[4]; /* time, captured, length */
 	uint32_t captured, length;
 	size_t got = fread(record, 1, sizeof(record), capture->file);
-	int err = 0;
+	int err;
 
+	memset(packet, 0, sizeof(*packet));
 	if (got != sizeof(record))
-		return got ? -EBADMSG : 0;
+		return got || ferror(capture->file) ? -EBADMSG : 0;
 	captured = in_order(capture, record[2]);
 	length = in_order(capture, record[3]);
-	if (captured > length)
-		return -EBADMSG;
-	memset(packet, 0, sizeof(*packet));
-	if (length > PACKET_MAX || !length)
-		return fseek(capture->file, (long)captured, SEEK_CUR) ? -EBADMSG : -E2BIG;
-	packet->size = length;
-	if (captured && fread(packet->frame, captured, 1, capture->file) != 1)
-		return -EBADMSG;
-	if (capture->link != LINK_ETHERNET)
-		err = add_link(packet);
-	find_family(packet);
-	return err ? err : 1;
+	if (captured > CAPTURE_MAX)
+		return -EPROTO;
+	if (captured <= length && length <= PACKET_MAX)
+		return read_packet(capture, captured, length, packet);
+	err = skip(capture, captured);
+	if (err)
+		return err;
+	return captured > length ? -EINVAL : -E2BIG;
 }
 
 void packet_capture_close(struct packet_capture *capture)

@@ -32,6 +32,9 @@ struct packet {
 /* Returns 0, or -EINVAL: the length is less than the headers need, or -E2BIG: above PACKET_MAX. */
 int packet_build(struct packet *packet, const struct packet_description *description);
 
+/* Of IPv4 or IPv6, but shorter than its header. */
+bool packet_is_cut(const struct packet *packet);
+
 /*
  * A packet from the link or the IP header on, in hexadecimal digits; blanks and colons do not count.
  * Returns 0, -EINVAL or -E2BIG.
@@ -49,8 +52,10 @@ struct packet_capture {
 int packet_capture_open(struct packet_capture *capture, const char *path);
 
 /*
- * The next packet; what was not captured of it is zeros. Returns 1, 0 at the end, or -errno: -EBADMSG
- * (the file is broken), -E2BIG (the packet is too long; another may follow).
+ * The next packet; what was not captured of it is zeros. Returns 1, 0 at the end, or -errno. Another
+ * may follow: -E2BIG (the packet is too long), -ENODATA (there is no packet behind a link header),
+ * -EINVAL (more was captured than there was). None can: -EBADMSG (the file ends in it), -EPROTO (its
+ * length cannot be).
  */
 int packet_capture_next(struct packet_capture *capture, struct packet *packet);
 void packet_capture_close(struct packet_capture *capture);

@@ -3,12 +3,13 @@
  * Rules as iptables-save prints them (1.8, variant nft; legacy prints the same but for "! -i +",
  * which it leaves out). Where iptables-save leaves out what a rule means, it is printed here, for
  * the text must load again to the same rules: ranges of ICMP's codes, "! --sport 0:65535",
- * "--tcp-flags NONE" with flags, "--nflog-size 0".
+ * "--tcp-flags NONE" with flags, "--nflog-size 0", "! --rt-segsleft 0:4294967295".
  */
 #include <inttypes.h>
 #include <linux/netfilter/xt_LOG.h>
 #include <linux/netfilter/xt_conntrack.h>
 #include <linux/netfilter/xt_hashlimit.h>
+#include <linux/netfilter/xt_recent.h>
 #include <linux/netfilter/xt_statistic.h>
 #include <linux/netfilter/xt_time.h>
 #include <linux/netfilter/xt_u32.h>
@@ -484,6 +485,40 @@ static void put_ct_ports(const struct printer *printer, const struct match_connt
 	}
 }
 
+static void put_recent(const struct printer *printer, const struct match_recent *recent)
+{
+	const uint8_t checks = recent->checks;
+
+	put_option(printer, recent->invert,
+		   checks & XT_RECENT_SET    ? "--set" :
+		   checks & XT_RECENT_CHECK  ? "--rcheck" :
+		   checks & XT_RECENT_UPDATE ? "--update" :
+					       "--remove");
+	if (recent->seconds)
+		put(printer, " --seconds %u", recent->seconds);
+	if (checks & XT_RECENT_REAP)
+		put(printer, " --reap");
+	if (recent->hits)
+		put(printer, " --hitcount %u", recent->hits);
+	if (checks & XT_RECENT_TTL)
+		put(printer, " --rttl");
+	put(printer, " --name %s --mask ", recent->name);
+	put_address(printer, &recent->mask);
+	put(printer, recent->destination ? " --rdest" : " --rsource");
+}
+
+static void put_rt(const struct printer *printer, const struct match_rt *rt)
+{
+	if (rt->type.given) {
+		put_option(printer, rt->type.invert, "--rt-type");
+		put_range(printer, rt->type.low, rt->type.high);
+	}
+	if (rt->segments.given) {
+		put_option(printer, rt->segments.invert, "--rt-segsleft");
+		put_range(printer, rt->segments.low, rt->segments.high);
+	}
+}
+
 static void put_conntrack(const struct printer *printer, const struct match_conntrack *conntrack)
 {
 	unsigned int invert = conntrack->invert;
@@ -606,6 +641,12 @@ static void put_match(const struct printer *printer, const struct match *match)
 	case MATCH_STATE:
 		put_option(printer, match->state.invert, "--state");
 		put_names(printer, state_names, match->state.states);
+		break;
+	case MATCH_RECENT:
+		put_recent(printer, match->recent);
+		break;
+	case MATCH_RT:
+		put_rt(printer, &match->rt);
 		break;
 	case MATCH_KINDS:
 		break;

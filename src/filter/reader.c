@@ -7,6 +7,7 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/xt_conntrack.h>
 #include <linux/netfilter/xt_hashlimit.h>
+#include <linux/netfilter/xt_recent.h>
 #include <linux/netfilter/xt_statistic.h>
 #include <linux/netfilter/xt_time.h>
 #include <linux/netfilter/xt_u32.h>
@@ -815,6 +816,69 @@ static const char *read_weekdays(struct reading *reading, struct match_time *tim
 	return NULL;
 }
 
+/* ---- recent ----------------------------------------------------------------- */
+
+#define RECENT_HITS_MAX 255
+
+static const char *read_recent(const struct reading *reading, struct match_recent *recent)
+{
+	recent->checks |= reading->option->argument;
+	recent->invert = reading->invert;
+	return NULL;
+}
+
+static const char *read_recent_seconds(const struct reading *reading, struct match_recent *recent)
+{
+	if (read_u32(reading, UINT32_MAX, &recent->seconds) || !recent->seconds)
+		return "not a number of seconds from 1 on";
+	return NULL;
+}
+
+/* Later kernels keep more; all of them take that many. */
+static const char *read_recent_hits(const struct reading *reading, struct match_recent *recent)
+{
+	return read_u32(reading, RECENT_HITS_MAX, &recent->hits) ? "not a number from 0 to 255" :
+								   NULL;
+}
+
+/* It is printed as it is, and names a file in /proc. */
+static const char *read_recent_name(const struct reading *reading, struct match_recent *recent)
+{
+	const struct slice name = reading->value;
+
+	if (!name.length || name.length >= XT_RECENT_NAME_LEN || strpbrk(name.at, " \t\"/") ||
+	    slice_is(name, ".") || slice_is(name, ".."))
+		return "not a name: 1 to 199 bytes without blanks, quotes and slashes";
+	recent->name = keep_text(reading->ruleset, name, XT_RECENT_NAME_LEN);
+	return recent->name ? NULL : reason_memory;
+}
+
+static const char *read_recent_mask(const struct reading *reading, uint8_t family,
+				    struct match_recent *recent)
+{
+	memset(&recent->mask, 0, sizeof(recent->mask));
+	return value_address(reading->value, family, &recent->mask) ?
+		       NULL :
+		       "not a mask (of the form of an address; the length of a prefix is none)";
+}
+
+/* ---- Routing headers -------------------------------------------------------- */
+
+static const char *read_rt(const struct reading *reading, struct range32 *range)
+{
+	const bool is_range = reading->option->argument;
+
+	if (is_range && !value_range(reading->value, UINT32_MAX, &range->low, &range->high))
+		return "not a number or a range (LOW:HIGH)";
+	if (!is_range && read_u32(reading, UINT32_MAX, &range->low))
+		return not_number;
+	if (!is_range)
+		range->high = range->low;
+	range->invert = reading->invert;
+	range->given = range->low || range->high < UINT32_MAX || range->invert;
+	return NULL;
+}
+
 /* ---- conntrack -------------------------------------------------------------- */
 
 static void conntrack_flag(const struct reading *reading, unsigned int flag)
@@ -1144,6 +1208,21 @@ const char *option_read(struct reading *reading)
 		return read_monthdays(reading, record);
 	case READ_WEEKDAYS:
 		return read_weekdays(reading, record);
+	case READ_RECENT:
+		return read_recent(reading, record);
+	case READ_RECENT_SECONDS:
+		return read_recent_seconds(reading, record);
+	case READ_RECENT_HITS:
+		return read_recent_hits(reading, record);
+	case READ_RECENT_NAME:
+		return read_recent_name(reading, record);
+	case READ_RECENT_MASK:
+		return read_recent_mask(reading, family, record);
+	case READ_RECENT_SIDE:
+		((struct match_recent *)record)->destination = option->argument;
+		return NULL;
+	case READ_RT:
+		return read_rt(reading, field);
 	case READ_STATES:
 		return read_state(reading, record);
 	case READ_CT_STATES:
@@ -1219,6 +1298,10 @@ static void match_defaults(enum match_kind kind, uint8_t family, void *record)
 		break;
 	case MATCH_TIME:
 		*(struct match_time *)record = always;
+		break;
+	case MATCH_RECENT:
+		((struct match_recent *)record)->name = "DEFAULT";
+		memset(&((struct match_recent *)record)->mask, 0xff, family == AF_INET ? 4 : 16);
 		break;
 	default:
 		break;
@@ -1320,6 +1403,15 @@ static const char *finish_time(const struct match_time *time)
 	return NULL;
 }
 
+static const char *finish_recent(const struct match_recent *recent)
+{
+	if (recent->checks & (XT_RECENT_SET | XT_RECENT_REMOVE) &&
+	    (recent->checks & XT_RECENT_MODIFIERS || recent->seconds || recent->hits))
+		return "--seconds, --hitcount, --rttl and --reap are for --rcheck and --update";
+	return recent->checks & XT_RECENT_REAP && !recent->seconds ? "--reap takes --seconds" :
+								     NULL;
+}
+
 static const char *finish_set(uint32_t seen)
 {
 	enum {
@@ -1344,6 +1436,8 @@ const char *module_finish(const struct module *module, bool target, uint32_t see
 		return finish_statistic(seen, record);
 	case MATCH_TIME:
 		return finish_time(record);
+	case MATCH_RECENT:
+		return finish_recent(record);
 	default:
 		return NULL;
 	}

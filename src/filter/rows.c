@@ -159,6 +159,28 @@ static int intern_list(struct rows *rows, struct filter_row *row)
 	return err;
 }
 
+static bool is_power_of_two(uint64_t value)
+{
+	return value && !(value & (value - 1));
+}
+
+/* The number of the row being made, of which `row` has all, if it has one rule only; else 0. */
+static uint32_t row_of_one(const struct rows *rows, const struct filter_row *row)
+{
+	uint32_t part, word;
+	uint64_t rules;
+
+	if (!is_power_of_two(row->summary) || !is_power_of_two(row->part.words))
+		return 0;
+	part = (uint32_t)__builtin_ctzll(row->summary);
+	word = (uint32_t)__builtin_ctz(row->part.words);
+	rules = rows->current[part].word[word];
+	if (!is_power_of_two(rules))
+		return 0;
+	return FILTER_ROW_OF_ONE | (part * FILTER_BLOCK_RULES + word * FILTER_WORD_RULES +
+				    (uint32_t)__builtin_ctzll(rules));
+}
+
 int rows_intern(struct rows *rows, uint32_t *number)
 {
 	struct filter_row row;
@@ -175,16 +197,21 @@ int rows_intern(struct rows *rows, uint32_t *number)
 	if (err)
 		return err;
 	rows->changed = 0;
-	return intern(&rows->rows, &row, number);
+	*number = row_of_one(rows, &row);
+	return *number ? 0 : intern(&rows->rows, &row, number);
 }
 
 bool rows_get(const struct rows *rows, uint32_t row, uint32_t rule)
 {
-	const struct filter_row *of = pool_value(&rows->rows, row);
-	const struct filter_part *part = &of->part;
 	const uint32_t number = rule / FILTER_BLOCK_RULES;
 	const struct filter_block *block;
+	const struct filter_part *part;
+	const struct filter_row *of;
 
+	if (row & FILTER_ROW_OF_ONE)
+		return row == (FILTER_ROW_OF_ONE | rule);
+	of = pool_value(&rows->rows, row);
+	part = &of->part;
 	if (!(of->summary >> number & 1))
 		return false;
 	if (!part->words)

@@ -114,6 +114,8 @@ enum match_kind {
 	MATCH_TIME,
 	MATCH_CONNTRACK,
 	MATCH_STATE,
+	MATCH_RT, /* IPv6 */
+	MATCH_RECENT,
 	MATCH_KINDS,
 };
 
@@ -343,6 +345,32 @@ struct match_state {
 	bool invert;
 };
 
+/*
+ * The first routing header: its type, and the segments that are left of it. Both are bytes there;
+ * the kernel keeps 32 bits.
+ */
+struct match_rt {
+	struct range32 {
+		uint32_t low, high;
+		bool given; /* false: any value */
+		bool invert;
+	} type, segments;
+};
+
+/*
+ * checks is a set of XT_RECENT_* of <linux/netfilter/xt_recent.h>: one of SET, CHECK, UPDATE and
+ * REMOVE, and perhaps TTL and REAP. Rules with the same name and family share one table, of addresses
+ * under the mask.
+ */
+struct match_recent {
+	const char *name;
+	union ruleset_address mask;
+	uint32_t seconds, hits; /* 0: not given */
+	uint8_t checks;
+	bool destination; /* else the source */
+	bool invert;
+};
+
 struct match {
 	uint8_t kind;    /* enum match_kind */
 	uint16_t column; /* of the module's name, or of the option that called for it */
@@ -371,6 +399,8 @@ struct match {
 		struct match_time time;
 		struct match_conntrack *conntrack;
 		struct match_state state;
+		struct match_rt rt;
+		struct match_recent *recent;
 	};
 };
 

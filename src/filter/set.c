@@ -150,6 +150,42 @@ static int open_maps(struct set_store *store, bool create)
 	return 0;
 }
 
+int set_find(const struct set_store *store, const char *name)
+{
+	for (int i = 0; i < SET_MAX; i++)
+		if (store->info[i].kind != SET_NONE &&
+		    !strncmp(store->info[i].name, name, SET_NAME_LEN))
+			return i;
+	return -ENOENT;
+}
+
+static void empty_slots(const struct set_store *store, uint32_t number)
+{
+	const uint32_t front = SET_FRONT + number;
+
+	for (size_t i = 0; i < SET_SLOTS; i++)
+		bpf_map_delete_elem(store->slots_fd[i], &number);
+	bpf_map_delete_elem(store->slots_fd[SET_SLOT_CELLS], &front);
+}
+
+static void end_set(const struct set_store *store, uint32_t number)
+{
+	struct set_info *info = &store->info[number];
+
+	__atomic_store_n(&info->kind, SET_NONE, __ATOMIC_SEQ_CST);
+	empty_slots(store, number);
+	memset(info, 0, sizeof(*info));
+}
+
+/* What a set_replace() that was killed has left: two sets of a name, or one that has none yet. */
+static void drop_unfinished(const struct set_store *store)
+{
+	for (uint32_t i = SET_FIRST; i < SET_MAX; i++)
+		if (store->info[i].kind != SET_NONE &&
+		    (!store->info[i].name[0] || set_find(store, store->info[i].name) != (int)i))
+			end_set(store, i);
+}
+
 int set_store_open(struct set_store *store, bool create)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -162,8 +198,10 @@ int set_store_open(struct set_store *store, bool create)
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	store->directory = pins_open_of(PURPOSE, create);
 	err = store->directory < 0 ? store->directory : open_maps(store, create);
-	if (!err)
+	if (!err) {
+		drop_unfinished(store);
 		return 0;
+	}
 	set_store_close(store);
 	if (err != -ENOENT || create)
 		log_error("cannot use the sets in the bpffs: %s%s", strerror(-err),
@@ -215,15 +253,6 @@ static enum set_slots slot_of(const struct set_info *info)
 	}
 }
 
-int set_find(const struct set_store *store, const char *name)
-{
-	for (int i = 0; i < SET_MAX; i++)
-		if (store->info[i].kind != SET_NONE &&
-		    !strncmp(store->info[i].name, name, SET_NAME_LEN))
-			return i;
-	return -ENOENT;
-}
-
 static int open_slot(const struct set_store *store, enum set_slots slot, uint32_t number)
 {
 	uint32_t id;
@@ -266,13 +295,13 @@ static int map_cells(int fd, struct cells *cells)
 	void *memory;
 
 	if (bpf_map_get_info_by_fd(fd, &info, &len))
-		return -errno;
+		return -EBADF;
 	cells->count = info.max_entries;
 	cells->bytes = ((size_t)info.max_entries * sizeof(struct set_cell) + page - 1) &
 		       ~(page - 1);
 	memory = mmap(NULL, cells->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
-		return -errno;
+		return -ENOMEM;
 	cells->cell = memory;
 	return 0;
 }
@@ -409,7 +438,9 @@ static int put_comment(int fd, const struct set_entry *entry)
 	if (!entry->comment || !entry->comment[0])
 		return bpf_map_delete_elem(fd, &key) && errno != ENOENT ? -errno : 0;
 	snprintf(text, sizeof(text), "%s", entry->comment);
-	return bpf_map_update_elem(fd, &key, text, BPF_ANY) ? -errno : 0;
+	if (!bpf_map_update_elem(fd, &key, text, BPF_ANY))
+		return 0;
+	return errno == E2BIG ? -ENOSPC : -errno;
 }
 
 static int get_comment(int fd, struct set_entry *entry)
@@ -857,11 +888,12 @@ static int drop_front(const struct set_store *store, uint32_t number)
 }
 
 /*
- * A front for so many entries, not ready, with those of a list in it already. When this returns
- * all programs touch it. A small set gets none.
+ * A front for so many entries, not ready, with those of a list in it already, which the map has
+ * since `now`. When this returns all programs touch it. A small set gets none.
  */
 static int put_front(const struct set_store *store, uint32_t number, uint64_t size,
-		     const struct set_entry *entries, size_t count, struct front *front)
+		     const struct set_entry *entries, size_t count, uint32_t now,
+		     struct front *front)
 {
 	const struct set_info *info = &store->info[number];
 	_cleanup_close_ int fd = -1;
@@ -877,11 +909,11 @@ static int put_front(const struct set_store *store, uint32_t number, uint64_t si
 		return fd;
 	front->of.cells = front->cells.cell;
 	clock_gettime(CLOCK_MONOTONIC, &seed);
-	set_front_init(&front->of, cells, (uint64_t)seed.tv_nsec * 0x9e3779b97f4a7c15ULL);
+	set_front_init(&front->of, cells, (uint64_t)seed.tv_nsec * 0x9e3779b97f4a7c15ULL, now);
 	for (size_t i = 0; i < count; i++) {
 		const struct set_key key = entry_to_key(&entries[i]);
 
-		set_front_add(&front->of, &key, end_of(info, &entries[i], 0) != SET_FOREVER);
+		set_front_add(&front->of, &key, end_of(info, &entries[i], now));
 	}
 	return put_slot(store, SET_SLOT_CELLS, SET_FRONT + number, fd);
 }
@@ -893,7 +925,7 @@ static int fill_front(const struct set_store *store, uint32_t number, int fd, st
 	int err;
 
 	while (next_entry(&scan))
-		set_front_add(&front->of, &scan.key.hash, scan.value.end != SET_FOREVER);
+		set_front_add(&front->of, &scan.key.hash, scan.value.end);
 	/* Programs that touched a key before it was added have ended then. */
 	err = grace_period((void *)(uintptr_t)store);
 	if (err)
@@ -924,16 +956,19 @@ static int add_value(const struct set_store *store, uint32_t number, const struc
 	_cleanup_close_ int fd = open_slot(store, slot_of(info), number);
 	_cleanup_front_ struct front front = { 0 };
 	struct set_value value;
+	bool there;
 	int err;
 
 	if (fd < 0)
 		return fd;
-	if (!exist && lookup_value(info, fd, entry, &value) && value.end > now)
+	there = lookup_value(info, fd, entry, &value);
+	if (!exist && there && value.end > now)
 		return -EEXIST;
 	err = open_front(store, number, &front);
 	if (err)
 		return err;
-	touch_front(&front, entry);
+	if (!there || end_of(info, entry, now) < value.end)
+		touch_front(&front, entry);
 	err = update_value(info, fd, entry, now);
 	if (err != -ENOSPC)
 		return err;
@@ -1015,25 +1050,31 @@ static int extend_map(const struct set_store *store, uint32_t number,
 		total += !lookup_value(info, fd, &entries[i], &value);
 	if (total > info->maxelem)
 		return -ENOSPC;
-	err = put_front(store, number, total, NULL, 0, &front);
+	err = put_front(store, number, total, NULL, 0, now, &front);
+	if (err)
+		return err;
 	for (size_t i = 0; i < count && !err; i++)
 		err = update_value(info, fd, &entries[i], now);
-	if (!err && front.of.cells)
-		err = fill_front(store, number, fd, &front);
+	if (front.of.cells) {
+		int filled = fill_front(store, number, fd, &front);
+
+		err = err ? err : filled;
+	}
 	return err;
 }
 
-/* The keys that rules add, and of these entries those that end: rules make room when they have. */
-static int put_ring(const struct set_store *store, uint32_t number, const struct set_entry *entries,
-		    size_t count)
+/*
+ * The keys that rules add, and of these entries those that end: rules make room when they have.
+ * Returns a map for the set's slot, -ENOENT (such a set has none), or another -errno.
+ */
+static int create_ring(const struct set_info *info, const struct set_entry *entries, size_t count)
 {
-	const struct set_info *info = &store->info[number];
 	_cleanup_cells_ struct cells cells = { 0 };
 	_cleanup_close_ int fd = -1;
 	uint32_t place = 0;
 
 	if (!(info->flags & SET_WITH_TIMEOUT) || slot_of(info) != SET_SLOT_HASH)
-		return 0;
+		return -ENOENT;
 	fd = create_cells(1 + (info->maxelem + SET_RING_KEYS - 1) / SET_RING_KEYS, &cells);
 	if (fd < 0)
 		return fd;
@@ -1045,16 +1086,17 @@ static int put_ring(const struct set_store *store, uint32_t number, const struct
 		place++;
 	}
 	cells.cell->word[0] = place;
-	return put_slot(store, SET_SLOT_CELLS, number, fd);
+	return take_fd(&fd);
 }
 
+/* What may fail comes first: the set keeps its map and ring until the new ones are complete. */
 static int fill_map(const struct set_store *store, uint32_t number, const struct set_entry *entries,
 		    size_t count, bool replace)
 {
 	const struct set_info *info = &store->info[number];
 	const uint32_t now = clock_now();
 	_cleanup_front_ struct front front = { 0 };
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = -1, ring = -1;
 	int err = 0;
 
 	if (!replace)
@@ -1062,13 +1104,16 @@ static int fill_map(const struct set_store *store, uint32_t number, const struct
 	fd = create_map(slot_of(info), info->maxelem);
 	if (fd < 0)
 		return fd;
+	ring = create_ring(info, entries, count);
+	if (ring < 0 && ring != -ENOENT)
+		return ring;
 	for (size_t i = 0; i < count && !err; i++)
 		err = update_value(info, fd, &entries[i], now);
-	if (!err)
-		err = put_ring(store, number, entries, count);
 	/* Until the map is there the one that was there is asked. */
 	if (!err)
-		err = put_front(store, number, count, entries, count, &front);
+		err = put_front(store, number, count, entries, count, now, &front);
+	if (!err && ring >= 0)
+		err = put_slot(store, SET_SLOT_CELLS, number, ring);
 	if (!err)
 		err = put_slot(store, slot_of(info), number, fd);
 	if (!err && front.of.cells)
@@ -1078,15 +1123,45 @@ static int fill_map(const struct set_store *store, uint32_t number, const struct
 
 /* ---- Making and ending sets ------------------------------------------------------ */
 
-static int clear_comments(const struct set_store *store, uint32_t number)
+/* A comment for each port of a range; one for all other kinds. */
+static int put_comments(int fd, const struct set_info *info, const struct set_entry *entries,
+			size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err && fd >= 0; i++) {
+		struct set_entry one = entries[i];
+		uint32_t ports = info->kind == SET_BITMAP_PORT ? one.port_last - one.port + 1U : 1;
+
+		for (; ports && !err; ports--, one.port++)
+			err = put_comment(fd, &one);
+	}
+	return err;
+}
+
+/* A map of these comments and no others; -ENOENT: the set has none. */
+static int create_comments(const struct set_info *info, const struct set_entry *entries,
+			   size_t count)
 {
 	_cleanup_close_ int fd = -1;
+	int err;
 
-	if (!(store->info[number].flags & SET_WITH_COMMENT))
+	if (!(info->flags & SET_WITH_COMMENT))
+		return -ENOENT;
+	fd = create_map(SET_SLOT_COMMENTS, info->kind == SET_BITMAP_PORT ? PORTS : info->maxelem);
+	if (fd < 0)
+		return fd;
+	err = put_comments(fd, info, entries, count);
+	return err ? err : take_fd(&fd);
+}
+
+static int replace_comments(const struct set_store *store, uint32_t number,
+			    const struct set_entry *entries, size_t count)
+{
+	_cleanup_close_ int fd = create_comments(&store->info[number], entries, count);
+
+	if (fd == -ENOENT)
 		return 0;
-	fd = create_map(SET_SLOT_COMMENTS, store->info[number].kind == SET_BITMAP_PORT ?
-						   PORTS :
-						   store->info[number].maxelem);
 	return fd < 0 ? fd : put_slot(store, SET_SLOT_COMMENTS, number, fd);
 }
 
@@ -1103,15 +1178,6 @@ static int fill_set(const struct set_store *store, uint32_t number, const struct
 	default:
 		return fill_map(store, number, entries, count, replace);
 	}
-}
-
-static void empty_slots(const struct set_store *store, uint32_t number)
-{
-	const uint32_t front = SET_FRONT + number;
-
-	for (size_t i = 0; i < SET_SLOTS; i++)
-		bpf_map_delete_elem(store->slots_fd[i], &number);
-	bpf_map_delete_elem(store->slots_fd[SET_SLOT_CELLS], &front);
 }
 
 static int create_at(struct set_store *store, uint32_t number, const struct set_info *wanted)
@@ -1133,7 +1199,7 @@ static int create_at(struct set_store *store, uint32_t number, const struct set_
 		err = fill_set(store, number, NULL, 0, true);
 	}
 	if (!err)
-		err = clear_comments(store, number);
+		err = replace_comments(store, number, NULL, 0);
 	if (err)
 		info->kind = SET_NONE;
 	return err;
@@ -1153,7 +1219,7 @@ int set_create(struct set_store *store, const struct set_info *wanted)
 	while (number < SET_MAX - 1 && store->info[number].kind != SET_NONE)
 		number++;
 	if (number == SET_MAX - 1) /* grace_period()'s */
-		return -ENOSPC;
+		return -ENFILE;
 	err = create_at(store, (uint32_t)number, wanted);
 	return err ? err : number;
 }
@@ -1184,6 +1250,16 @@ int set_block_list(struct set_store *store, uint8_t family)
 	return err ? err : number;
 }
 
+static void set_options(struct set_info *info, const struct set_info *wanted)
+{
+	info->flags = (__u8)((wanted->flags & ~SET_HELD) | (info->flags & SET_HELD));
+	info->timeout = wanted->timeout;
+	info->maxelem = wanted->maxelem;
+	info->hashsize = wanted->hashsize;
+	info->first = wanted->first;
+	info->last = wanted->last;
+}
+
 int set_alter(struct set_store *store, uint32_t number, const struct set_info *wanted,
 	      const struct set_entry *entries, size_t count)
 {
@@ -1193,15 +1269,10 @@ int set_alter(struct set_store *store, uint32_t number, const struct set_info *w
 
 	if (old.kind != wanted->kind || old.family != wanted->family)
 		return -EINVAL;
-	info->flags = (__u8)(wanted->flags | (old.flags & SET_HELD));
-	info->timeout = wanted->timeout;
-	info->maxelem = wanted->maxelem;
-	info->hashsize = wanted->hashsize;
-	info->first = wanted->first;
-	info->last = wanted->last;
+	set_options(info, wanted);
 	err = set_fill(store, number, entries, count, true);
 	if (err)
-		*info = old;
+		set_options(info, &old);
 	return err;
 }
 
@@ -1211,9 +1282,29 @@ int set_destroy(struct set_store *store, uint32_t number)
 
 	if (info->flags & SET_HELD)
 		return -EBUSY;
-	__atomic_store_n(&info->kind, SET_NONE, __ATOMIC_SEQ_CST);
-	empty_slots(store, number);
-	memset(info, 0, sizeof(*info));
+	end_set(store, number);
+	return 0;
+}
+
+int set_replace(struct set_store *store, uint32_t number, const struct set_info *wanted,
+		const struct set_entry *entries, size_t count)
+{
+	struct set_info nameless = *wanted;
+	int fresh, err;
+
+	if (store->info[number].flags & SET_HELD)
+		return -EBUSY;
+	memset(nameless.name, 0, sizeof(nameless.name));
+	fresh = set_create(store, &nameless);
+	if (fresh < 0)
+		return fresh;
+	err = set_fill(store, (uint32_t)fresh, entries, count, true);
+	if (err) {
+		end_set(store, (uint32_t)fresh);
+		return err;
+	}
+	memcpy(store->info[fresh].name, wanted->name, sizeof(wanted->name));
+	end_set(store, number);
 	return 0;
 }
 
@@ -1249,29 +1340,202 @@ int set_blocked(const struct set_store *store, uint8_t family, uint64_t *packets
 	return 0;
 }
 
-/* ---- Entries --------------------------------------------------------------------- */
+/* ---- Undoing --------------------------------------------------------------------- */
 
-/* A comment for each port of a range; one for all other kinds. */
-static int put_comments(const struct set_store *store, uint32_t number,
-			const struct set_entry *entries, size_t count)
+/* What a change that fails in its middle puts back. */
+struct undo {
+	const struct set_store *store;
+	uint32_t number;
+	const struct set_entry *entries; /* of the change */
+	size_t count;
+	struct set_value *values; /* of each of them; `end` 0: it was not there */
+	struct cells ports;       /* bitmap:port: all of them, in memory of our own */
+	int tree;                 /* hash:net, where many change: its map, which stays as it is */
+	struct set_entry *comments;
+	size_t comment_count;
+};
+
+static void undo_free(struct undo *undo)
 {
-	_cleanup_close_ int fd = open_comments(store, number);
-	int err = 0;
+	set_entries_free(undo->comments, undo->comment_count);
+	free(undo->values);
+	free(undo->ports.cell);
+	cleanup_close(&undo->tree);
+}
 
-	for (size_t i = 0; i < count && !err && fd >= 0; i++) {
-		struct set_entry one = entries[i];
-		uint32_t ports = store->info[number].kind == SET_BITMAP_PORT ?
-					 one.port_last - one.port + 1U :
-					 1;
+#define _cleanup_undo_ __attribute__((cleanup(undo_free)))
 
-		for (; ports && !err; ports--, one.port++)
-			err = put_comment(fd, &one);
+static int save_ports(struct undo *undo)
+{
+	_cleanup_cells_ struct cells cells = { 0 };
+	int err = open_cells(undo->store, undo->number, &cells);
+
+	if (err)
+		return err;
+	undo->ports.cell = malloc(PORT_CELLS * sizeof(*cells.cell));
+	if (!undo->ports.cell)
+		return -ENOMEM;
+	memcpy(undo->ports.cell, cells.cell, PORT_CELLS * sizeof(*cells.cell));
+	return 0;
+}
+
+static int save_nets(struct undo *undo)
+{
+	const struct set_info *info = &undo->store->info[undo->number];
+	_cleanup_cells_ struct cells cells = { 0 };
+	struct set_tree tree;
+	int err = open_tree(undo->store, undo->number, &cells, &tree);
+
+	for (size_t i = 0; i < undo->count && !err; i++) {
+		const struct set_net net = entry_to_net(info, &undo->entries[i], 0);
+		uint32_t found = set_tree_find(&tree, &net);
+
+		if (found)
+			undo->values[i] = (struct set_value){
+				.end = set_tree_prefix(&tree, found)->end,
+				.flags = set_tree_prefix(&tree, found)->flags & SET_NOMATCH,
+			};
 	}
 	return err;
 }
 
-int set_add(struct set_store *store, uint32_t number, const struct set_entry *entry, bool exist)
+static int save_values(struct undo *undo)
 {
+	const struct set_info *info = &undo->store->info[undo->number];
+	_cleanup_close_ int fd = -1;
+
+	undo->values = calloc(undo->count + 1, sizeof(*undo->values));
+	if (!undo->values)
+		return -ENOMEM;
+	if (info->kind == SET_HASH_NET)
+		return save_nets(undo);
+	fd = open_slot(undo->store, slot_of(info), undo->number);
+	for (size_t i = 0; i < undo->count && fd >= 0; i++)
+		if (!lookup_value(info, fd, &undo->entries[i], &undo->values[i]))
+			undo->values[i].end = 0;
+	return fd < 0 ? fd : 0;
+}
+
+/* Of ports all from the first one that changes to the last one. */
+static int save_comments(struct undo *undo)
+{
+	const bool ports = undo->store->info[undo->number].kind == SET_BITMAP_PORT;
+	_cleanup_close_ int fd = open_comments(undo->store, undo->number);
+	uint16_t first = UINT16_MAX, last = 0;
+	size_t count = undo->count;
+	int err = 0;
+
+	if (fd < 0 || !count)
+		return fd == -1 || !count ? 0 : fd;
+	for (size_t i = 0; i < undo->count && ports; i++) {
+		first = undo->entries[i].port < first ? undo->entries[i].port : first;
+		last = undo->entries[i].port_last > last ? undo->entries[i].port_last : last;
+		count = last - first + 1U;
+	}
+	undo->comments = calloc(count, sizeof(*undo->comments));
+	if (!undo->comments)
+		return -ENOMEM;
+	for (; undo->comment_count < count && !err; undo->comment_count++) {
+		struct set_entry *entry = &undo->comments[undo->comment_count];
+
+		if (ports)
+			entry->port = (uint16_t)(first + undo->comment_count);
+		else
+			*entry = undo->entries[undo->comment_count];
+		entry->comment = NULL;
+		err = get_comment(fd, entry);
+	}
+	return err;
+}
+
+/* `many`: the change will put a new map into the slot of a hash:net set. */
+static int undo_begin(struct undo *undo, bool many)
+{
+	const struct set_info *info = &undo->store->info[undo->number];
+	int err = 0;
+
+	if (info->kind == SET_BITMAP_PORT) {
+		err = save_ports(undo);
+	} else if (info->kind == SET_HASH_NET && many) {
+		undo->tree = open_slot(undo->store, SET_SLOT_CELLS, undo->number);
+		err = undo->tree < 0 ? undo->tree : 0;
+	} else {
+		err = save_values(undo);
+	}
+	return err ? err : save_comments(undo);
+}
+
+static void undo_ports(const struct undo *undo)
+{
+	_cleanup_cells_ struct cells cells = { 0 };
+
+	if (open_cells(undo->store, undo->number, &cells))
+		return;
+	for (size_t i = 0; i < undo->count; i++)
+		for (uint32_t port = undo->entries[i].port; port <= undo->entries[i].port_last;
+		     port++)
+			__atomic_store_n(port_word(&cells, port), *port_word(&undo->ports, port),
+					 __ATOMIC_RELAXED);
+}
+
+static void undo_net(const struct undo *undo, size_t i)
+{
+	const struct set_info *info = &undo->store->info[undo->number];
+	struct set_net net = entry_to_net(info, &undo->entries[i], 0);
+	_cleanup_cells_ struct cells cells = { 0 };
+	struct set_tree tree;
+
+	if (!undo->values[i].end) {
+		del_net(undo->store, undo->number, &undo->entries[i]);
+		return;
+	}
+	net.end = undo->values[i].end;
+	net.flags = undo->values[i].flags;
+	if (!open_tree(undo->store, undo->number, &cells, &tree))
+		set_tree_put(&tree, &net);
+}
+
+static void undo_value(const struct undo *undo, size_t i)
+{
+	const struct set_info *info = &undo->store->info[undo->number];
+	union map_key key = entry_to_map_key(info, &undo->entries[i]);
+	_cleanup_close_ int fd = -1;
+
+	if (!undo->values[i].end) {
+		del_value(undo->store, undo->number, &undo->entries[i]);
+		return;
+	}
+	/* The front has been told of the key when it was added. */
+	fd = open_slot(undo->store, slot_of(info), undo->number);
+	if (fd >= 0)
+		bpf_map_update_elem(fd, &key, &undo->values[i], BPF_ANY);
+}
+
+static void undo_all(const struct undo *undo)
+{
+	const struct set_info *info = &undo->store->info[undo->number];
+	_cleanup_close_ int comments = open_comments(undo->store, undo->number);
+
+	if (undo->ports.cell)
+		undo_ports(undo);
+	if (undo->tree >= 0)
+		put_slot(undo->store, SET_SLOT_CELLS, undo->number, undo->tree);
+	for (size_t i = 0; i < undo->count && undo->values; i++) {
+		if (info->kind == SET_HASH_NET)
+			undo_net(undo, i);
+		else
+			undo_value(undo, i);
+	}
+	for (size_t i = 0; i < undo->comment_count; i++)
+		put_comment(comments, &undo->comments[i]);
+}
+
+/* ---- Entries --------------------------------------------------------------------- */
+
+static int add_one(const struct set_store *store, uint32_t number, const struct set_entry *entry,
+		   bool exist)
+{
+	_cleanup_close_ int comments = open_comments(store, number);
 	int err;
 
 	switch (store->info[number].kind) {
@@ -1284,11 +1548,46 @@ int set_add(struct set_store *store, uint32_t number, const struct set_entry *en
 	default:
 		err = add_value(store, number, entry, exist);
 	}
-	return err ? err : put_comments(store, number, entry, 1);
+	return err ? err : put_comments(comments, &store->info[number], entry, 1);
+}
+
+static int add_many(const struct set_store *store, uint32_t number, const struct set_entry *entries,
+		    size_t count)
+{
+	_cleanup_close_ int comments = open_comments(store, number);
+	int err = fill_set(store, number, entries, count, false);
+
+	return err ? err : put_comments(comments, &store->info[number], entries, count);
+}
+
+static int add_entries(const struct set_store *store, uint32_t number,
+		       const struct set_entry *entries, size_t count, bool exist)
+{
+	const bool many = count > FEW_ENTRIES;
+	_cleanup_undo_ struct undo undo = {
+		.store = store, .number = number, .entries = entries, .count = count, .tree = -1
+	};
+	int err = undo_begin(&undo, many);
+
+	if (err)
+		return err;
+	if (many)
+		err = add_many(store, number, entries, count);
+	for (size_t i = 0; i < count && !many && !err; i++)
+		err = add_one(store, number, &entries[i], exist);
+	if (err && err != -EEXIST)
+		undo_all(&undo);
+	return err;
+}
+
+int set_add(struct set_store *store, uint32_t number, const struct set_entry *entry, bool exist)
+{
+	return add_entries(store, number, entry, 1, exist);
 }
 
 int set_del(struct set_store *store, uint32_t number, const struct set_entry *entry)
 {
+	_cleanup_close_ int comments = open_comments(store, number);
 	struct set_entry bare = *entry;
 	int err;
 
@@ -1303,7 +1602,7 @@ int set_del(struct set_store *store, uint32_t number, const struct set_entry *en
 	default:
 		err = del_value(store, number, entry);
 	}
-	return err ? err : put_comments(store, number, &bare, 1);
+	return err ? err : put_comments(comments, &store->info[number], &bare, 1);
 }
 
 int set_test(struct set_store *store, uint32_t number, const struct set_entry *entry)
@@ -1318,20 +1617,26 @@ int set_test(struct set_store *store, uint32_t number, const struct set_entry *e
 	}
 }
 
+/* Programs do not see comments: those that were there can be put back. */
+static int replace_entries(const struct set_store *store, uint32_t number,
+			   const struct set_entry *entries, size_t count)
+{
+	_cleanup_close_ int old = open_slot(store, SET_SLOT_COMMENTS, number);
+	int err = replace_comments(store, number, entries, count);
+
+	if (err)
+		return err;
+	err = fill_set(store, number, entries, count, true);
+	if (err && old >= 0)
+		put_slot(store, SET_SLOT_COMMENTS, number, old);
+	return err;
+}
+
 int set_fill(struct set_store *store, uint32_t number, const struct set_entry *entries,
 	     size_t count, bool replace)
 {
-	int err = 0;
-
-	if (count <= FEW_ENTRIES && !replace) {
-		for (size_t i = 0; i < count && !err; i++)
-			err = set_add(store, number, &entries[i], true);
-		return err;
-	}
-	err = fill_set(store, number, entries, count, replace);
-	if (!err && replace)
-		err = clear_comments(store, number);
-	return err ? err : put_comments(store, number, entries, count);
+	return replace ? replace_entries(store, number, entries, count) :
+			 add_entries(store, number, entries, count, true);
 }
 
 /* ---- Listing --------------------------------------------------------------------- */

@@ -65,7 +65,7 @@ int set_find(const struct set_store *store, const char *name);
 
 /*
  * Make a set, empty, of name, kind, family, flags, timeout, maxelem, first and last of `wanted`.
- * Returns its number, -EEXIST or -ENOSPC (no number is free), -errno.
+ * Returns its number, -EEXIST, -ENFILE (no number is free), or another -errno.
  */
 int set_create(struct set_store *store, const struct set_info *wanted);
 
@@ -90,7 +90,7 @@ int set_blocked(const struct set_store *store, uint8_t family, uint64_t *packets
 
 /*
  * Change one entry. 0, or -EEXIST (`exist` would give it the new timeout and comment), -ENOENT,
- * -ENOSPC (maxelem), -errno.
+ * -ENOSPC (maxelem), -errno: then the set is as it was.
  */
 int set_add(struct set_store *store, uint32_t number, const struct set_entry *entry, bool exist);
 int set_del(struct set_store *store, uint32_t number, const struct set_entry *entry);
@@ -107,10 +107,17 @@ int set_fill(struct set_store *store, uint32_t number, const struct set_entry *e
 
 /*
  * Give a set other options (not another kind or family: -EINVAL) and, in the same step as
- * set_fill(), these entries instead of its own.
+ * set_fill(), these entries instead of its own. After an error it has its own options and entries.
  */
 int set_alter(struct set_store *store, uint32_t number, const struct set_info *wanted,
 	      const struct set_entry *entries, size_t count);
+
+/*
+ * A set of another kind or family in the place of one that no filter uses. 0, -EBUSY or another
+ * -errno, and then the old one is there as it was.
+ */
+int set_replace(struct set_store *store, uint32_t number, const struct set_info *wanted,
+		const struct set_entry *entries, size_t count);
 
 /*
  * All entries in ascending order, in an array for set_entries_free() (set_parse.h). `timeout` is

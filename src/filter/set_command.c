@@ -218,6 +218,10 @@ static int say(const char *name, const char *what, int err)
 		log_error("set %s is full: %s does not fit; create it with a larger maxelem", name,
 			  what);
 		break;
+	case -ENFILE:
+		log_error("set %s: there are %u sets already, and no more fit", name,
+			  SET_MAX - SET_FIRST - 1);
+		break;
 	case -EBUSY:
 		log_error("set %s is used by a filter in force", name);
 		break;
@@ -376,14 +380,6 @@ static int load_new(struct set_store *store, const struct set_part *part)
 	return err;
 }
 
-/* A set of another type in the place of one that no filter uses. */
-static int load_other(struct set_store *store, uint32_t number, const struct set_part *part)
-{
-	int err = set_destroy(store, number);
-
-	return err ? err : load_new(store, part);
-}
-
 static int load_part(struct set_store *store, const struct set_part *part)
 {
 	int number = set_find(store, part->info.name), err;
@@ -393,7 +389,9 @@ static int load_part(struct set_store *store, const struct set_part *part)
 	if (!part->create)
 		return set_fill(store, (uint32_t)number, part->entries, part->count, false);
 	err = set_alter(store, (uint32_t)number, &part->info, part->entries, part->count);
-	return err == -EINVAL ? load_other(store, (uint32_t)number, part) : err;
+	if (err == -EINVAL)
+		err = set_replace(store, (uint32_t)number, &part->info, part->entries, part->count);
+	return err;
 }
 
 static int load_parts(struct set_store *store, const struct set_file *file)

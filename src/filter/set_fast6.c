@@ -6,13 +6,14 @@
 #include "util.h"
 #include "filter/set_fast6.h"
 
-#define LEAF_MAX (SET_FAST6_ENTRIES * SET_FAST6_CELLS)
 #define LEAF_USUAL 8 /* a table has so many bits that its words get so many pieces each, or fewer */
+#define SPLIT_BITS 3 /* of a leaf, at most */
 #define TABLE_BITS 20 /* at most */
 #define SMALL_BITS 4
-#define SKIP_MIN 3    /* fewer bits become part of the table behind */
-#define FIRST_LEAF 16 /* bits; from here on those of a leaf reach to the 64th */
-#define HALF 64       /* bits */
+#define SKIP_MIN 3 /* fewer bits become part of the table behind */
+#define FIRST_SKIP_MAX 32
+#define HALF 64                            /* bits */
+#define FIRST_LEAF (HALF - SET_FAST6_BITS) /* from here on the bits of a leaf reach to the 64th */
 
 uint32_t set_fast6_cells(uint32_t prefixes)
 {
@@ -60,9 +61,11 @@ uint32_t *set_fast6_find(struct set_cell *cells, uint64_t high, uint8_t length,
 			 struct set_window *window)
 {
 	struct set_cell *trie = &cells[cells->head.fast];
-	uint32_t *word = trie->word, *next;
-	uint32_t bits = 0;
+	uint32_t *word = &cells->head.fast_word, *next;
+	uint32_t bits = cells->head.fast_skip;
 
+	if (length < bits || (bits && (high ^ cells->head.fast_bits) >> (HALF - bits)))
+		return NULL;
 	while ((next = next_word(trie, word, high, length, bits))) {
 		bits += argument_of(*word);
 		word = next;
@@ -87,9 +90,11 @@ struct writer {
 	struct task *task; /* those that are larger than a leaf */
 	uint32_t tasks;
 	bool full;
+	uint32_t whole; /* the last leaf without prefixes, 0 for none, and its end: windows share it */
+	uint32_t whole_end;
 };
 
-/* Number of the first of so many new cells; 0, where the root is, if there is no room. */
+/* Number of the first of so many new cells, 0 if there is no room. */
 static uint32_t take_cells(struct writer *w, uint32_t count)
 {
 	struct set_head *head = &w->cells->head;
@@ -109,76 +114,75 @@ static struct set_cell *cell_at(const struct writer *w, uint32_t number)
 	return &w->cells[w->cells->head.fast + number];
 }
 
-/* The longest ones first: the first that has an address decides. */
-static void sort_by_length(const struct task *task, struct set_piece sorted[LEAF_MAX])
-{
-	for (uint32_t i = 0; i < task->count; i++) {
-		uint32_t place = i;
+/* Pieces that are whole windows of so many bits, in each other. */
+struct nest {
+	uint32_t depth;
+	struct {
+		uint64_t last;
+		struct set_says says;
+	} open[HALF + 1];
+};
 
-		for (; place && sorted[place - 1].length < task->piece[i].length; place--)
-			sorted[place] = sorted[place - 1];
-		sorted[place] = task->piece[i];
-	}
+/* What holds for addresses from `high` on that are in no longer piece. */
+static struct set_says innermost(struct nest *nest, uint64_t high)
+{
+	while (nest->depth > 1 && nest->open[nest->depth - 1].last < high)
+		nest->depth--;
+	return nest->open[nest->depth - 1].says;
 }
 
-static uint32_t state_of(uint32_t word, bool have_words)
+static void nest_piece(struct nest *nest, const struct set_piece *piece)
 {
-	const uint32_t kind = word & SET_FAST_KIND;
-
-	if (kind < SET_FAST_LOOK)
-		return kind;
-	return have_words ? SET_FAST6_WORD : SET_FAST_LOOK;
+	innermost(nest, piece->high);
+	nest->open[nest->depth].last = piece->high | shift_right(~0ULL, piece->length);
+	nest->open[nest->depth++].says = piece->says;
 }
 
-static void write_entries(const struct writer *w, uint32_t number, uint32_t cells,
-			  const struct set_piece sorted[LEAF_MAX], const struct task *task,
-			  bool have_words)
-{
-	for (uint32_t i = 0; i < cells * SET_FAST6_ENTRIES; i++) {
-		/* What is left is filled with the last one, once more. */
-		const struct set_piece *piece = &sorted[i < task->count ? i : task->count - 1];
-		struct set_fast6 *leaf = &cell_at(w, number + i / SET_FAST6_ENTRIES)->fast6;
-		const uint64_t bits = shift_left(piece->high, task->window.bits) >>
-				      (HALF - SET_FAST6_BITS);
-		const uint32_t shift = SET_FAST6_BITS - (piece->length - task->window.bits);
+/* A window, cut into smaller ones by its next few bits. */
+struct parts {
+	const struct task *task;
+	const struct set_piece *piece; /* the next one */
+	uint32_t bits, next;
+	struct nest nest;
+};
 
-		leaf->high[i % SET_FAST6_ENTRIES] = (uint32_t)(bits >> 16);
-		leaf->low[i % SET_FAST6_ENTRIES] = (uint16_t)bits;
-		leaf->entry[i % SET_FAST6_ENTRIES] =
-			(uint8_t)(state_of(piece->word, have_words) << SET_FAST6_STATE_SHIFT |
-				  shift);
-		leaf->other = (uint8_t)state_of(task->window.other, have_words);
-	}
+static void cut(struct parts *parts, const struct task *task, uint32_t bits)
+{
+	parts->task = task;
+	parts->piece = task->piece;
+	parts->bits = bits;
+	parts->next = 0;
+	parts->nest.depth = 1;
+	parts->nest.open[0].last = ~0ULL;
+	parts->nest.open[0].says = task->window.other;
 }
 
-static uint32_t write_leaf(struct writer *w, const struct task *task)
+/* The next one of the smaller windows, all but its word; false behind the last one. */
+static bool next_part(struct parts *parts, struct task *part)
 {
-	const uint32_t cells = (task->count + SET_FAST6_ENTRIES - 1) / SET_FAST6_ENTRIES;
-	const uint32_t words = task->count / SET_FAST_WORDS + 1;
-	bool need_words = (task->window.other & SET_FAST_KIND) == SET_FAST_PREFIX;
-	struct set_piece sorted[LEAF_MAX];
-	uint32_t number;
+	const struct task *task = parts->task;
+	const uint32_t inner = task->window.bits + parts->bits;
+	const uint64_t high = task->window.high | shift_left(parts->next, HALF - inner);
+	const uint64_t last = high | shift_right(~0ULL, inner);
+	const struct set_piece *piece = parts->piece, *end = task->piece + task->count;
 
-	for (uint32_t i = 0; i < task->count; i++)
-		need_words |= (task->piece[i].word & SET_FAST_KIND) == SET_FAST_PREFIX;
-	number = take_cells(w, cells + (need_words ? words : 0));
-	if (!number)
-		return SET_FAST_LOOK;
-	sort_by_length(task, sorted);
-	write_entries(w, number, cells, sorted, task, need_words);
-	if (need_words) {
-		uint32_t *word = cell_at(w, number + cells)->word;
-
-		word[0] = task->window.other;
-		for (uint32_t i = 0; i < task->count; i++)
-			word[i + 1] = sorted[i].word;
-	}
-	return word_of(number, cells, SET_FAST_LEAF);
+	if (parts->next++ >> parts->bits)
+		return false;
+	for (; piece < end && piece->high == high && piece->length <= inner; piece++)
+		nest_piece(&parts->nest, piece);
+	part->window = (struct set_window){ high, inner, innermost(&parts->nest, high) };
+	part->piece = piece;
+	while (piece < end && piece->high <= last)
+		piece++;
+	part->count = (uint32_t)(piece - part->piece);
+	parts->piece = piece;
+	return true;
 }
 
-static bool is_leaf(const struct task *task)
+/* Can a cell hold it? */
+static bool is_cell(const struct task *task)
 {
-	if (task->count > LEAF_MAX)
+	if (task->count > SET_FAST6_ENTRIES)
 		return false;
 	for (uint32_t i = 0; i < task->count; i++)
 		if (task->piece[i].length > task->window.bits + SET_FAST6_BITS)
@@ -186,13 +190,114 @@ static bool is_leaf(const struct task *task)
 	return true;
 }
 
+static bool are_cells(const struct task *task, uint32_t bits)
+{
+	struct parts parts;
+	struct task part;
+
+	cut(&parts, task, bits);
+	while (next_part(&parts, &part))
+		if (!is_cell(&part))
+			return false;
+	return true;
+}
+
+/* By how many bits a leaf's cells are found; -1 if it is none. */
+static int leaf_bits(const struct task *task)
+{
+	const uint32_t left = HALF - task->window.bits;
+
+	if (is_cell(task))
+		return 0;
+	if (task->count > SET_FAST6_ENTRIES << SPLIT_BITS)
+		return -1;
+	for (uint32_t bits = 1; bits <= SPLIT_BITS && bits <= left; bits++)
+		if (are_cells(task, bits))
+			return (int)bits;
+	return -1;
+}
+
+static void sort_by_length(const struct task *task, struct set_piece sorted[SET_FAST6_ENTRIES])
+{
+	for (uint32_t i = 0; i < task->count; i++) {
+		uint32_t place = i;
+
+		for (; place && sorted[place - 1].length > task->piece[i].length; place--)
+			sorted[place] = sorted[place - 1];
+		sorted[place] = task->piece[i];
+	}
+}
+
+static void set_state(struct set_fast6 *leaf, uint8_t bits, const struct set_says *says)
+{
+	if (says->state & SET_FAST_IN)
+		leaf->in |= bits;
+	if (says->state & SET_FAST_LOOK)
+		leaf->look |= bits;
+	if (says->state == SET_FAST_UNTIL && says->end < leaf->until)
+		leaf->until = says->end;
+}
+
+/* The longest ones last. Places that are left are the shortest one's, before it. */
+static void write_cell(struct set_fast6 *leaf, const struct task *task)
+{
+	const uint32_t from = SET_FAST6_ENTRIES - task->count;
+	struct set_piece sorted[SET_FAST6_ENTRIES];
+
+	*leaf = (struct set_fast6){ .until = SET_FOREVER };
+	if (!task->count) {
+		set_state(leaf, 0xff, &task->window.other);
+		return;
+	}
+	sort_by_length(task, sorted);
+	set_state(leaf, 1 << SET_FAST6_ENTRIES, &task->window.other);
+	for (uint32_t i = 0; i < SET_FAST6_ENTRIES; i++) {
+		const struct set_piece *piece = &sorted[i < from ? 0 : i - from];
+		const uint32_t length = piece->length - task->window.bits;
+
+		leaf->entry[i] = shift_left(piece->high, task->window.bits) | (HALF - length);
+		set_state(leaf, (uint8_t)(1 << (SET_FAST6_ENTRIES - 1 - i)), &piece->says);
+	}
+}
+
+static uint32_t write_leaf(struct writer *w, const struct task *task, uint32_t bits)
+{
+	const uint32_t number = take_cells(w, 1U << bits);
+	struct parts parts;
+	struct task part;
+
+	if (!number)
+		return SET_FAST_LOOK;
+	cut(&parts, task, bits);
+	for (uint32_t i = 0; next_part(&parts, &part); i++)
+		write_cell(&cell_at(w, number + i)->fast6, &part);
+	return word_of(number, bits, SET_FAST_LEAF);
+}
+
+/* The word for what is in none of a window's pieces. */
+static uint32_t write_whole(struct writer *w, const struct set_window *window)
+{
+	const struct set_says *other = &window->other;
+	const struct task task = { .window = *window };
+
+	if (other->state != SET_FAST_UNTIL)
+		return other->state;
+	if (!w->whole || w->whole_end != other->end) {
+		w->whole = write_leaf(w, &task, 0);
+		w->whole_end = other->end;
+	}
+	return w->whole;
+}
+
 /* Writes the word, or leaves it for later if there are too many pieces for a leaf. */
 static void write_word(struct writer *w, const struct task *task)
 {
+	const int bits = leaf_bits(task);
+
 	if (!task->count)
-		*task->word = task->window.other;
-	else if (is_leaf(task))
-		*task->word = write_leaf(w, task);
+		*task->word = write_whole(w, &task->window);
+	else if (bits >= 0)
+		*task->word = write_leaf(w, task, (uint32_t)bits);
 	else
 		w->task[w->tasks++] = *task;
 }
@@ -207,9 +312,21 @@ static uint32_t common_bits(const struct task *task)
 		if (task->piece[i].length < common)
 			common = task->piece[i].length;
 	/* Few pieces become a leaf as soon as they can. */
-	if (task->count <= LEAF_MAX && common > FIRST_LEAF)
+	if (task->count <= SET_FAST6_ENTRIES && common > FIRST_LEAF)
 		common = FIRST_LEAF;
 	return common - task->window.bits;
+}
+
+/* The window of so many bits more that all pieces are in. */
+static void narrow(struct task *task, uint32_t bits)
+{
+	task->window.bits += bits;
+	task->window.high = task->piece->high & ~shift_right(~0ULL, task->window.bits);
+	if (task->piece->length == task->window.bits) { /* all of it */
+		task->window.other = task->piece->says;
+		task->piece++;
+		task->count--;
+	}
 }
 
 static void write_skip(struct writer *w, const struct task *task, uint32_t bits)
@@ -223,15 +340,9 @@ static void write_skip(struct writer *w, const struct task *task, uint32_t bits)
 		return;
 	skip = &cell_at(w, number)->skip;
 	skip->bits = shift_left(task->piece->high, task->window.bits);
-	skip->other = task->window.other;
+	skip->other = write_whole(w, &task->window);
 	next.word = &skip->same;
-	next.window.bits += bits;
-	next.window.high = task->piece->high & ~shift_right(~0ULL, next.window.bits);
-	if (task->piece->length == next.window.bits) { /* all of the new window */
-		next.window.other = task->piece->word;
-		next.piece++;
-		next.count--;
-	}
+	narrow(&next, bits);
 	write_word(w, &next);
 	*task->word = word_of(number, bits, SET_FAST_SKIP);
 }
@@ -239,63 +350,27 @@ static void write_skip(struct writer *w, const struct task *task, uint32_t bits)
 static uint32_t table_bits(const struct task *task, uint32_t common)
 {
 	const uint32_t left = HALF - task->window.bits;
-	uint32_t bits = 1;
+	uint32_t bits = SMALL_BITS; /* one cell */
 
-	if (task->count <= LEAF_MAX) /* too long ones for a leaf: one cell of words */
-		return SMALL_BITS;
 	while (bits < TABLE_BITS && task->count >> bits > LEAF_USUAL)
 		bits++;
 	bits = bits + common < TABLE_BITS ? bits + common : TABLE_BITS;
 	return bits < left ? bits : left;
 }
 
-/* Pieces that are whole words of a table, in each other. */
-struct nest {
-	uint32_t depth;
-	struct {
-		uint64_t last;
-		uint32_t word;
-	} open[HALF + 1];
-};
-
-/* What holds for addresses from `high` on that are in no longer piece. */
-static uint32_t innermost(struct nest *nest, uint64_t high)
-{
-	while (nest->depth > 1 && nest->open[nest->depth - 1].last < high)
-		nest->depth--;
-	return nest->open[nest->depth - 1].word;
-}
-
-static void nest_piece(struct nest *nest, const struct set_piece *piece)
-{
-	innermost(nest, piece->high);
-	nest->open[nest->depth].last = piece->high | shift_right(~0ULL, piece->length);
-	nest->open[nest->depth++].word = piece->word;
-}
-
 static void write_table(struct writer *w, const struct task *task, uint32_t bits)
 {
-	const uint32_t inner = task->window.bits + bits;
 	const uint32_t number = take_cells(w, ((1U << bits) + SET_FAST_WORDS - 1) / SET_FAST_WORDS);
-	const struct set_piece *piece = task->piece, *end = piece + task->count;
-	struct nest nest = { 1, { { ~0ULL, task->window.other } } };
+	struct parts parts;
+	struct task part;
 
 	*task->word = SET_FAST_LOOK;
 	if (!number)
 		return;
-	for (uint32_t i = 0; i < 1U << bits; i++) {
-		const uint64_t high = task->window.high | shift_left(i, HALF - inner);
-		const uint64_t last = high | shift_right(~0ULL, inner);
-		struct task next = { .word = &cell_at(w, number)->word[i] };
-
-		for (; piece < end && piece->high == high && piece->length <= inner; piece++)
-			nest_piece(&nest, piece);
-		next.window = (struct set_window){ high, inner, innermost(&nest, high) };
-		next.piece = piece;
-		while (piece < end && piece->high <= last)
-			piece++;
-		next.count = (uint32_t)(piece - next.piece);
-		write_word(w, &next);
+	cut(&parts, task, bits);
+	for (uint32_t i = 0; next_part(&parts, &part); i++) {
+		part.word = &cell_at(w, number)->word[i];
+		write_word(w, &part);
 	}
 	*task->word = word_of(number, bits, SET_FAST_TABLE);
 }
@@ -308,12 +383,10 @@ int set_fast6_write(struct set_cell *cells, const struct set_piece *pieces, uint
 	struct writer w = { .cells = cells };
 
 	/*
-	 * What is left for later has pieces of its own: more than a leaf has, or fewer in one of
+	 * What is left for later has pieces of its own: more than a cell has, or fewer in one of
 	 * the windows of so few bits that a leaf's do not reach to the end.
 	 */
-	w.task = task =
-		calloc(count / LEAF_MAX + (count >> FIRST_LEAF ? 1U << FIRST_LEAF : count) + 2,
-		       sizeof(*task));
+	w.task = task = calloc(count / SET_FAST6_ENTRIES + (1U << FIRST_LEAF) + 2, sizeof(*task));
 	if (!task)
 		return -ENOMEM;
 	first.word = word;
@@ -328,4 +401,20 @@ int set_fast6_write(struct set_cell *cells, const struct set_piece *pieces, uint
 			write_table(&w, &next, table_bits(&next, common));
 	}
 	return w.full ? -ENOSPC : 0;
+}
+
+int set_fast6_build(struct set_cell *cells, const struct set_piece *pieces, uint32_t count,
+		    const struct set_says *other)
+{
+	struct task task = { .piece = pieces, .count = count, .window.other = *other };
+	struct set_head *head = &cells->head;
+	uint32_t skip = count ? common_bits(&task) : 0;
+
+	skip = skip < FIRST_SKIP_MAX ? skip : FIRST_SKIP_MAX;
+	if (skip)
+		narrow(&task, skip);
+	head->fast_bits = task.window.high;
+	head->fast_skip = (uint8_t)skip;
+	head->fast_other = other->state == SET_FAST_UNTIL ? SET_FAST_LOOK : other->state;
+	return set_fast6_write(cells, task.piece, task.count, &task.window, &head->fast_word);
 }

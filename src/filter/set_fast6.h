@@ -13,10 +13,16 @@
 
 #include "set_layout.h"
 
-/* A prefix of up to 64 bits, and the word for addresses that are in no longer one. */
+/* What holds for an address: `state` is SET_FAST_OUT, _IN, _LOOK, or _UNTIL its end. */
+struct set_says {
+	uint32_t end;
+	uint8_t state;
+};
+
+/* A prefix of up to 64 bits, and what holds for addresses that are in no longer one. */
 struct set_piece {
 	uint64_t high; /* upper half of the address, bits behind the length are 0 */
-	uint32_t word; /* SET_FAST_OUT, _IN, _LOOK or _PREFIX */
+	struct set_says says;
 	uint8_t length;
 };
 
@@ -24,7 +30,7 @@ struct set_piece {
 struct set_window {
 	uint64_t high;
 	uint32_t bits;
-	uint32_t other; /* the word for those in no piece */
+	struct set_says other; /* for those in no piece */
 };
 
 #define SET_FAST6_SPARE 256 /* cells, in the smallest trie */
@@ -32,7 +38,10 @@ struct set_window {
 /* Cells to set aside for so many prefixes. */
 uint32_t set_fast6_cells(uint32_t prefixes);
 
-/* The word that leads to the smallest window that has all of the prefix; fills the window. */
+/*
+ * The word that leads to the smallest window that has all of the prefix; fills the window. NULL if
+ * the trie has no window for it, and has to be built anew.
+ */
 uint32_t *set_fast6_find(struct set_cell *cells, uint64_t high, uint8_t length,
 			 struct set_window *window);
 
@@ -43,5 +52,9 @@ uint32_t *set_fast6_find(struct set_cell *cells, uint64_t high, uint8_t length,
  */
 int set_fast6_write(struct set_cell *cells, const struct set_piece *pieces, uint32_t count,
 		    const struct set_window *window, uint32_t *word);
+
+/* All of the trie; `other`: for addresses in none of the pieces. Returns as set_fast6_write(). */
+int set_fast6_build(struct set_cell *cells, const struct set_piece *pieces, uint32_t count,
+		    const struct set_says *other);
 
 #endif /* BPFW_FILTER_SET_FAST6_H */

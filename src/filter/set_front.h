@@ -23,11 +23,14 @@ struct set_front {
 /* Cells for so many entries. */
 uint32_t set_front_cells(bool narrow, uint32_t entries);
 
-/* Lays it out in zeroed memory. Which keys share a bucket depends on the seed. */
-void set_front_init(const struct set_front *front, uint32_t cells, uint64_t seed);
+/* Lays it out in zeroed memory. Which keys share a bucket depends on the seed. `now`: the clock. */
+void set_front_init(const struct set_front *front, uint32_t cells, uint64_t seed, uint32_t now);
 
-/* A key that the map has, or will have before the front is asked. */
-void set_front_add(const struct set_front *front, const struct set_key *key, bool timed);
+/*
+ * A key that the map has, or will have before the front is asked, and its end there. What is added
+ * once more gets the new end.
+ */
+void set_front_add(const struct set_front *front, const struct set_key *key, uint32_t end);
 
 /* Before the map gets, loses or changes the key: the map is asked for it from now on. */
 void set_front_touch(const struct set_front *front, const struct set_key *key);

@@ -156,7 +156,7 @@ static uint32_t level_cells(uint8_t family)
 
 static uint8_t family_of(const struct set_cell *cells)
 {
-	return (uint8_t)cells->head.family;
+	return cells->head.family;
 }
 
 /* Of an index node or leaf. */
@@ -255,8 +255,7 @@ static uint64_t lay_out(struct set_head *head, uint8_t family, uint32_t prefixes
 
 	memset(head, 0, sizeof(*head));
 	head->family = family;
-	for (size_t i = 0; i < 2; i++, at += directory)
-		head->directory[i] = (uint32_t)at;
+	at += 2 * directory;
 	head->first_leaf = (uint32_t)at;
 	head->max_leaves = leaves;
 	at += (uint64_t)leaves * node_cells(family);
@@ -434,10 +433,12 @@ static uint32_t write_directory(struct set_cell *cells, const struct leaves *lea
 	struct set_head *head = &cells->head;
 	const uint32_t fan = fan_of(family_of(cells)), root = head->root == 1 ? 2 : 1;
 	struct set_directory *directory = &cells[root].directory;
-	uint32_t at = head->directory[root - 1], count = nodes_for(leaves->count), levels = 0;
+	uint32_t at = FIRST_CELL, count = nodes_for(leaves->count), levels = 0;
 	uint32_t start[SET_LEVELS];
 	uint64_t each = NODE;
 
+	if (root == 2)
+		at += (head->first_leaf - FIRST_CELL) / 2;
 	memset(directory, 0, sizeof(*directory));
 	directory->index = at;
 	directory->prefixes = head->first_prefix;
@@ -486,13 +487,28 @@ struct fast {
 	uint32_t ranges;
 	struct {
 		uint32_t last;
-		uint32_t state; /* enum set_fast */
+		struct set_says says;
 	} range[1U << FAST_OPEN];
+	uint32_t whole; /* the last leaf of one range, 0 for none, and its end: words share it */
+	uint32_t whole_end;
 };
 
-static uint32_t state_of(uint32_t label)
+/* Exceptions that end are left to the ranges. */
+static struct set_says says_of(const struct set_cell *cells, uint32_t label)
 {
-	return !label ? SET_FAST_OUT : label & SET_LABEL_LOOK ? SET_FAST_LOOK : SET_FAST_IN;
+	const struct set_prefix *prefix = prefix_at(cells, label >> SET_LABEL_SHIFT);
+	struct set_says says = { .end = SET_FOREVER, .state = SET_FAST_IN };
+
+	if (!label)
+		return (struct set_says){ SET_FOREVER, SET_FAST_OUT };
+	if (prefix->end == SET_FOREVER) {
+		if (prefix->flags & SET_NOMATCH)
+			says.state = SET_FAST_OUT;
+		return says;
+	}
+	says.end = prefix->end;
+	says.state = prefix->flags & SET_NOMATCH ? SET_FAST_LOOK : SET_FAST_UNTIL;
+	return says;
 }
 
 /* The index node that has the address. */
@@ -515,12 +531,16 @@ static uint32_t find_index(const struct set_cell *cells, const struct set_addr *
 	return directory->index + low * node_cells(family);
 }
 
-static void fast_append(struct fast *fast, uint32_t last, uint32_t state)
+static void fast_append(struct fast *fast, uint32_t last, uint32_t label)
 {
-	if (!fast->ranges || fast->range[fast->ranges - 1].state != state)
+	struct set_says says = says_of(fast->cells, label);
+
+	if (!fast->ranges || fast->range[fast->ranges - 1].says.state != says.state)
 		fast->ranges++;
+	else if (fast->range[fast->ranges - 1].says.end < says.end)
+		says.end = fast->range[fast->ranges - 1].says.end;
 	fast->range[fast->ranges - 1].last = last;
-	fast->range[fast->ranges - 1].state = state;
+	fast->range[fast->ranges - 1].says = says;
 }
 
 /* All ranges from the first address to the last one, which ends the last range. */
@@ -537,7 +557,7 @@ static void fast_collect(struct fast *fast, uint32_t first, uint32_t last)
 
 		for (uint32_t i = 0; i < NODE; i++) {
 			if (leaf->last[i] >= first)
-				fast_append(fast, leaf->last[i], state_of(leaf->value[i]));
+				fast_append(fast, leaf->last[i], leaf->value[i]);
 			if (leaf->last[i] >= last)
 				return;
 			if (leaf->last[i] == cells[index].node4.last[child])
@@ -565,12 +585,30 @@ static uint32_t fast_leaf(const struct fast *fast, uint32_t from, uint32_t to)
 		return SET_FAST_LOOK;
 	memset(leaf->last, SET_LAST_PAD, sizeof(leaf->last));
 	leaf->states = 0;
+	leaf->until = SET_FOREVER;
 	for (uint32_t i = from; i <= to; i++) {
-		leaf->states |= (__u64)fast->range[i].state << (i - from) * 2;
+		const struct set_says *says = &fast->range[i].says;
+
+		leaf->states |= (__u64)says->state << (i - from) * 2;
+		if (says->state == SET_FAST_UNTIL && says->end < leaf->until)
+			leaf->until = says->end;
 		if (i < to)
 			leaf->last[i - from] = (__u16)fast->range[i].last;
 	}
 	return number << SET_FAST_SHIFT | SET_FAST_LEAF;
+}
+
+static uint32_t fast_whole(struct fast *fast, uint32_t range)
+{
+	const struct set_says *says = &fast->range[range].says;
+
+	if (says->state != SET_FAST_UNTIL)
+		return says->state;
+	if (!fast->whole || fast->whole_end != says->end) {
+		fast->whole = fast_leaf(fast, range, range);
+		fast->whole_end = says->end;
+	}
+	return fast->whole;
 }
 
 /* A word to be written: of what begins with `first` and leaves so many bits open. */
@@ -606,7 +644,7 @@ static uint32_t fast_table(const struct fast *fast, const struct fast_task *task
 }
 
 /* The word for what begins with `first` and leaves so many bits open: all ranges collected. */
-static uint32_t fast_word(const struct fast *fast, uint32_t first, uint32_t bits)
+static uint32_t fast_word(struct fast *fast, uint32_t first, uint32_t bits)
 {
 	struct fast_task tasks[FAST_TASKS];
 	uint32_t count = 1, word = SET_FAST_LOOK;
@@ -616,7 +654,7 @@ static uint32_t fast_word(const struct fast *fast, uint32_t first, uint32_t bits
 		const struct fast_task task = tasks[--count];
 
 		if (task.from == task.to)
-			*task.word = fast->range[task.from].state;
+			*task.word = fast_whole(fast, task.from);
 		else if (task.to - task.from <= SET_FAST_LASTS)
 			*task.word = fast_leaf(fast, task.from, task.to);
 		else
@@ -699,11 +737,11 @@ static int add_long(struct pieces *p, uint64_t high)
 	struct set_piece *last = last_piece(p, high, 64);
 
 	if (last)
-		last->word = SET_FAST_LOOK;
+		last->says.state = SET_FAST_LOOK;
 	else if (p->window.bits == 64)
 		p->look_all = true;
 	else
-		return add_piece(p, &(struct set_piece){ high, SET_FAST_LOOK, 64 });
+		return add_piece(p, &(struct set_piece){ high, { .state = SET_FAST_LOOK }, 64 });
 	return 0;
 }
 
@@ -711,8 +749,8 @@ static int add_range(struct pieces *p, const struct set_addr *start, uint32_t la
 {
 	const uint32_t number = label >> SET_LABEL_SHIFT;
 	const struct set_prefix *prefix = prefix_at(p->cells, number);
+	struct set_says says;
 	struct set_net net;
-	uint32_t word;
 
 	if (!number)
 		return 0;
@@ -722,9 +760,9 @@ static int add_range(struct pieces *p, const struct set_addr *start, uint32_t la
 		p->depth--;
 	if (p->depth && p->open[p->depth - 1].number == number)
 		return 0;
-	word = label & SET_LABEL_LOOK ? number << SET_FAST_SHIFT | SET_FAST_PREFIX : SET_FAST_IN;
+	says = says_of(p->cells, label);
 	if (prefix->length <= p->window.bits) {
-		p->window.other = word;
+		p->window.other = says;
 		return 0;
 	}
 	net = net_of(AF_INET6, prefix);
@@ -732,7 +770,7 @@ static int add_range(struct pieces *p, const struct set_addr *start, uint32_t la
 	p->open[p->depth++].number = number;
 	if (net.length == 64 && last_piece(p, net.addr.high, 64)) /* with longer ones */
 		return 0;
-	return add_piece(p, &(struct set_piece){ net.addr.high, word, net.length });
+	return add_piece(p, &(struct set_piece){ net.addr.high, says, net.length });
 }
 
 /* All ranges that have an address of the window. */
@@ -768,11 +806,21 @@ static int collect_pieces(struct pieces *p)
 	return err;
 }
 
+static int build_fast6(struct set_cell *cells)
+{
+	struct pieces pieces = { .cells = cells };
+	int err = collect_pieces(&pieces);
+
+	err = err ? err : set_fast6_build(cells, pieces.piece, pieces.count, &pieces.window.other);
+	free(pieces.piece);
+	return err;
+}
+
 /* -ENOSPC: there was no room for all of them, and the word leaves what is missing to the ranges. */
 static int write_pieces(struct pieces *pieces, struct set_cell *cells, uint32_t *word)
 {
 	if (pieces->look_all)
-		pieces->window.other = SET_FAST_LOOK;
+		pieces->window.other.state = SET_FAST_LOOK;
 	return set_fast6_write(cells, pieces->piece, pieces->count, &pieces->window, word);
 }
 
@@ -780,7 +828,7 @@ static int write_fast6(struct set_cell *cells, uint64_t high, uint8_t length)
 {
 	struct pieces pieces = { .cells = cells };
 	uint32_t *at = set_fast6_find(cells, high, length < 64 ? length : 64, &pieces.window), word;
-	int err = collect_pieces(&pieces);
+	int err = at ? collect_pieces(&pieces) : -ERANGE;
 
 	err = err ? err : write_pieces(&pieces, cells, &word);
 	/* Until here lookups meet the old ones. */
@@ -790,15 +838,30 @@ static int write_fast6(struct set_cell *cells, uint64_t high, uint8_t length)
 	return err;
 }
 
-/* Says anew what the leaves in force say of these addresses. -ENOSPC as set_fast6_write(). */
-static int write_fast(struct set_cell *cells, const struct set_addr *first,
-		      const struct set_addr *last, uint8_t length)
+/* -ENOSPC as set_fast6_write(). */
+static int build_fast(struct set_cell *cells)
 {
 	if (!cells->head.fast)
 		return 0;
-	if (family_of(cells) == AF_INET6)
-		return write_fast6(cells, first->high, length);
-	return write_fast4(cells, (uint32_t)first->high, (uint32_t)last->high);
+	return family_of(cells) == AF_INET6 ? build_fast6(cells) : write_fast4(cells, 0, ~0U);
+}
+
+/*
+ * Says anew what the leaves in force say of these addresses. -ENOSPC: the set has to be built anew.
+ */
+static int write_fast(struct set_cell *cells, const struct set_addr *first,
+		      const struct set_addr *last, uint8_t length)
+{
+	int err;
+
+	if (!cells->head.fast)
+		return 0;
+	if (family_of(cells) == AF_INET)
+		return write_fast4(cells, (uint32_t)first->high, (uint32_t)last->high);
+	err = write_fast6(cells, first->high, length);
+	if (err == -ENOSPC && cells->head.fast_unused == SET_FAST_PARTIAL)
+		return 0;
+	return err == -ERANGE ? -ENOSPC : err;
 }
 
 /* So little room that it is time to build anew; where even that did not help, no matter. */
@@ -876,7 +939,7 @@ int set_tree_build(struct set_cell *cells, uint32_t count, uint8_t family,
 {
 	_cleanup_free_ struct leaf *leaf = NULL;
 	struct builder b = { .cells = cells };
-	const struct set_addr start = { 0, 0 }, end = open_bits(family, 0);
+	const struct set_addr end = open_bits(family, 0);
 	int err;
 
 	if (count < set_tree_cells(family, nets_count))
@@ -894,7 +957,7 @@ int set_tree_build(struct set_cell *cells, uint32_t count, uint8_t family,
 		close_prefix(&b);
 	emit(&b, &end);
 	cells->head.root = write_directory(cells, &b.leaves);
-	err = write_fast(cells, &start, &end, 0);
+	err = build_fast(cells);
 	if (err == -ENOSPC)
 		cells->head.fast_unused = SET_FAST_PARTIAL;
 	return err == -ENOSPC ? 0 : err;
@@ -1150,8 +1213,6 @@ static int apply_change(struct change *c)
 	__atomic_store_n(&c->cells->head.root, write_directory(c->cells, &leaves),
 			 __ATOMIC_SEQ_CST);
 	err = write_fast(c->cells, &c->first, &c->last, c->length);
-	if (err == -ENOSPC && c->cells->head.fast_unused == SET_FAST_PARTIAL)
-		err = 0;
 	if (!err)
 		end_change(&c->cells->head);
 	return err;
@@ -1172,6 +1233,16 @@ static int change_owner(struct set_cell *cells, const struct set_net *net, uint3
 	return apply_change(&change);
 }
 
+static int renew_fast(struct set_cell *cells, const struct set_net *net)
+{
+	const struct set_addr last = last_of(family_of(cells), net);
+	int err = write_fast(cells, &net->addr, &last, net->length);
+
+	if (!err)
+		end_change(&cells->head);
+	return err;
+}
+
 /* Its ranges get a new label only if readers are to look closer, or need not any more. */
 static int renew(struct set_cell *cells, uint32_t number, const struct set_net *net)
 {
@@ -1189,8 +1260,7 @@ static int renew(struct set_cell *cells, uint32_t number, const struct set_net *
 	__atomic_store_n(&prefix->end, net->end, __ATOMIC_RELEASE);
 	if (label != label_of(cells, number))
 		return change_owner(cells, net, number, number);
-	end_change(&cells->head);
-	return 0;
+	return renew_fast(cells, net);
 }
 
 int set_tree_put(struct set_tree *tree, const struct set_net *net)

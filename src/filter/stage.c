@@ -9,12 +9,14 @@
 #include "bpf_log.h"
 #include "filter.skel.h"
 #include "filter/attach.h"
+#include "filter/connlimit.h"
 #include "filter/inforce.h"
 #include "filter/kept.h"
 #include "filter/load.h"
 #include "filter/mark.h"
 #include "filter/operations.h"
 #include "filter/pins.h"
+#include "filter/recent.h"
 #include "filter/reject_stage.h"
 #include "filter/set_stage.h"
 #include "filter/stage.h"
@@ -116,7 +118,31 @@ static int fill_reject(const struct filter_bpf *skeleton, const struct image *im
 	return reject_stage_fill(skeleton, image->family);
 }
 
-static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int pins,
+/* What rules of the same table have seen so far. */
+static int take_recents(const struct filter_bpf *skeleton, int pins, uint8_t family)
+{
+	_cleanup_close_ int program = in_force_program(pins, family);
+
+	if (program < 0)
+		return program == -ENOENT || program == -EPROTO ? 0 : program;
+	return recent_take_over(skeleton, program);
+}
+
+/* What finds states, and what counts connections for a ruleset. */
+struct helpers {
+	struct track track;
+	struct connlimit connlimit;
+};
+
+static int load_helpers(struct helpers *helpers, const struct filter_bpf *skeleton, int pins,
+			const struct image *image)
+{
+	int err = track_load(&helpers->track, skeleton, pins);
+
+	return err ? err : connlimit_load(&helpers->connlimit, &helpers->track, skeleton, image);
+}
+
+static int load_and_swap(struct filter_bpf *skeleton, struct helpers *helpers, int pins,
 			 const struct image *image, const char *text, size_t text_size,
 			 const struct stage_options *options)
 {
@@ -130,14 +156,16 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 	list_kept(skeleton, kept);
 	err = kept_find(pins, kept, KEPT_MAPS);
 	err = err ? err :
-		    track_open(track, skeleton, image, !swap_turn(bpf_map__fd(kept[0]), is_ipv6));
+		    track_open(&helpers->track, skeleton, image,
+			       !swap_turn(bpf_map__fd(kept[0]), is_ipv6));
 	bpf_map__set_max_entries(skeleton->maps.text, (uint32_t)(text_size + 7) / 8);
 	err = err ? err : ruleset_load(skeleton, image);
 	err = err ? err : keep_text(skeleton, text, text_size);
 	err = err ? err : kept_pin(pins, kept, KEPT_MAPS);
-	err = err ? err : track_load(track, skeleton, pins);
+	err = err ? err : load_helpers(helpers, skeleton, pins, image);
 	err = err ? err : fill_sets(skeleton, options->sets, image);
 	err = err ? err : fill_reject(skeleton, image);
+	err = err ? err : take_recents(skeleton, pins, image->family);
 	if (err) {
 		if (err != -EPROTO) /* else kept.c has said why */
 			log_error("cannot load the filter: %s", strerror(-err));
@@ -148,7 +176,7 @@ static int load_and_swap(struct filter_bpf *skeleton, struct track *track, int p
 	if (!first)
 		err = attach_interfaces(pins, skeleton, options);
 	err = err ? err : swap_in_none(skeleton, !is_ipv6);
-	err = err ? err : swap_in(skeleton, track);
+	err = err ? err : swap_in(skeleton, &helpers->track, &helpers->connlimit);
 	if (first && !err)
 		err = attach_interfaces(pins, skeleton, options);
 	return err;
@@ -165,7 +193,7 @@ int stage_load(const struct image *image, const char *text, size_t text_size,
 	       const struct stage_options *options)
 {
 	const uint32_t other_mark = mark_of_other_family(image->family, options);
-	struct track track = { 0 };
+	struct helpers helpers = { 0 };
 	struct filter_bpf *skeleton;
 	_cleanup_close_ int pins = -1;
 	int err;
@@ -182,11 +210,13 @@ int stage_load(const struct image *image, const char *text, size_t text_size,
 	} else {
 		err = mark_check(image, other_mark, pins, options);
 		err = err ? err :
-			    load_and_swap(skeleton, &track, pins, image, text, text_size, options);
+			    load_and_swap(skeleton, &helpers, pins, image, text, text_size,
+					  options);
 	}
 	if (err && pins >= 0 && !is_in_force(pins))
 		forget_all(take_fd(&pins));
-	track_close(&track);
+	connlimit_close(&helpers.connlimit);
+	track_close(&helpers.track);
 	filter_bpf__destroy(skeleton);
 	return err;
 }

@@ -76,7 +76,8 @@ static int empty_turn(const struct filter_bpf *filter, bool is_ipv6, uint32_t tu
 	const int stages[] = { bpf_map__fd(filter->maps.stages_xdp),
 			       bpf_map__fd(filter->maps.stages_tc) };
 	const uint32_t slots[] = { FILTER_RULES_STAGE(is_ipv6, turn),
-				   FILTER_JUDGE_STAGE(is_ipv6, turn) };
+				   FILTER_JUDGE_STAGE(is_ipv6, turn),
+				   FILTER_COUNT_STAGE(is_ipv6, turn) };
 	bool waited = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(stages) * ARRAY_SIZE(slots); i++) {
@@ -136,7 +137,8 @@ static int fill(int stages, const struct track *to, const struct bpf_program *ju
 	return err ? err : kept_set_stage(stages, slot, track);
 }
 
-int swap_in(const struct filter_bpf *filter, const struct track *track)
+int swap_in(const struct filter_bpf *filter, const struct track *track,
+	    const struct connlimit *connlimit)
 {
 	const int xdp = bpf_map__fd(filter->maps.stages_xdp);
 	const int tc = bpf_map__fd(filter->maps.stages_tc);
@@ -147,6 +149,7 @@ int swap_in(const struct filter_bpf *filter, const struct track *track)
 		    fill(xdp, track, filter->progs.filter_xdp, with ? with->progs.track_xdp : NULL);
 	err = err ? err :
 		    fill(tc, track, filter->progs.filter_tc, with ? with->progs.track_tc : NULL);
+	err = err ? err : connlimit_fill(connlimit, track, filter);
 	if (with && !err)
 		err = kept_set_stage(tc, FILTER_STAGE_LEARN, with->progs.learn_tc);
 	err = err ? err : set_turn(bpf_map__fd(filter->maps.turns), track->is_ipv6, track->turn);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "filter.skel.h"
+#include "filter/connlimit.h"
 #include "filter/track.h"
 
 /* The turn in force, of a map `turns`; the first one where there is no such map yet. */
@@ -26,10 +27,11 @@ bool swap_is_any_empty(const struct filter_bpf *filter);
 int swap_in_none(const struct filter_bpf *filter, bool is_ipv6);
 
 /*
- * Put the loaded ruleset of `filter` and `track` in force, in the turn track->turn, which is not in
- * force so far. What was in force before is freed once no packet is in it any more. Returns 0 or
- * -errno, with the old rules in force.
+ * Put the loaded ruleset of `filter`, `track` and `connlimit` in force, in the turn track->turn, which
+ * is not in force so far. What was in force before is freed once no packet is in it any more. Returns
+ * 0 or -errno, with the old rules in force.
  */
-int swap_in(const struct filter_bpf *filter, const struct track *track);
+int swap_in(const struct filter_bpf *filter, const struct track *track,
+	    const struct connlimit *connlimit);
 
 #endif /* BPFW_FILTER_SWAP_H */

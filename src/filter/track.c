@@ -106,11 +106,12 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
 	track->skeleton = track_skeleton();
 	if (!track->skeleton)
 		return -errno;
-	if (image->states)
+	if (image->states || image->connlimit_count)
 		warn_of_silence();
 	filter->rodata->is_tracked = true;
 	track->skeleton->rodata->is_ipv6 = is_ipv6;
 	track->skeleton->rodata->judge_stage = judge;
+	track->skeleton->rodata->used_tuples = image->connlimit_count;
 	return 0;
 }
 
@@ -155,7 +156,8 @@ int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 		return err;
 	err = track_bpf__load(track->skeleton);
 	if (err) {
-		say_why(LOG_LEVEL_ERROR, "rules with 'conntrack' or 'state' need", err);
+		say_why(LOG_LEVEL_ERROR, "rules with 'conntrack', 'state' or 'connlimit' need",
+			err);
 		return err;
 	}
 	return pins == TRACK_APART ? 0 : kept_pin(pins, learnt, LEARNT_MAPS);

@@ -355,6 +355,10 @@ static bool is_asked(const struct copy_answer *answer)
 	return answer->walk.generation != 0;
 }
 
+static const char broken[] =
+	"it is broken, or what the rules look at cannot be found: behind its extension headers, or "
+	"where an encapsulating route leads";
+
 /* Why no rule was asked */
 static const char *why_not(const struct copy_answer *answer)
 {
@@ -363,8 +367,11 @@ static const char *why_not(const struct copy_answer *answer)
 	if (answer->walk.bad_tcp)
 		return "rules look at TCP, and its header is cut short or would be overwritten by "
 		       "a fragment";
-	return "it is broken, or what the rules look at cannot be found: behind its extension "
-	       "headers, or where an encapsulating route leads";
+	if (answer->walk.goes_on)
+		return "it has a source route: sent on from here it would not meet FORWARD";
+	if (answer->walk.cut)
+		return "rules look at its transport header, which is cut short";
+	return broken;
 }
 
 static bool decides(const struct rule *rule)
@@ -400,6 +407,8 @@ static void explain(struct explanation *explanation, const struct ruleset *rules
 		explanation->reason = "a rule looks at its TCP options, which are cut short";
 	else if (!explanation->rule && !answer->by_policy && answer->walk.bad_ports)
 		explanation->reason = "a rule groups packets by ports, and it has none";
+	else if (!explanation->rule && !answer->by_policy && answer->walk.no_tuple)
+		explanation->reason = "a rule counts connections, and it can be of none";
 	else if (!explanation->rule && !answer->by_policy)
 		explanation->reason = "the rules came to no end: it meets more of them than a "
 				      "packet may";
@@ -620,6 +629,18 @@ static int answer_without(const struct question *question, const char *reason)
 	return answer ? print_answer(question, &explanation, answer) : -ENOMEM;
 }
 
+/* What the programs do with a packet that is shorter than an IP header. */
+static int print_cut(const struct question *question)
+{
+	_cleanup_free_ struct copy_answer *answer = calloc(1, sizeof(*answer));
+	const struct explanation explanation = { .reason = broken };
+
+	if (!answer)
+		return -ENOMEM;
+	answer->drops = true;
+	return print_answer(question, &explanation, answer);
+}
+
 static void explain_failure(int err)
 {
 	if (err == -EPROTO)
@@ -651,6 +672,8 @@ static int answer_packet(struct session *session, const struct packet *packet)
 		err = judge_open(judge, packet->family, &session->place);
 	if (err == -ENOENT)
 		return answer_without(session->question, "there are no rules for its family");
+	if (!err && packet_is_cut(packet)) /* BPF_PROG_TEST_RUN does not take it at TC */
+		return print_cut(session->question);
 	if (!err)
 		err = copy_judge(&judge->copy, &session->place, packet->frame, packet->size,
 				 answer);
@@ -662,25 +685,58 @@ static int answer_packet(struct session *session, const struct packet *packet)
 	return print_answer(session->question, &explanation, answer);
 }
 
+/* A packet that cannot be tried, or the file's end in the middle of one. */
+static void tell_left_out(const char *file, unsigned long number, int err)
+{
+	switch (err) {
+	case -E2BIG:
+		log_error("%s: packet %lu has more than %d bytes: left out", file, number,
+			  PACKET_MAX);
+		break;
+	case -ENODATA:
+		log_error("%s: packet %lu ends with its link header: left out", file, number);
+		break;
+	case -EINVAL:
+		log_error("%s: packet %lu cannot be: more of it was captured than there was: "
+			  "left out",
+			  file, number);
+		break;
+	case -EPROTO:
+		log_error("%s: packet %lu: nothing is as long as its record says: the file is "
+			  "broken, and not read further",
+			  file, number);
+		break;
+	default:
+		log_error("%s: packet %lu: the file ends in the middle of it", file, number);
+	}
+}
+
+static bool may_go_on(int err)
+{
+	return err == -E2BIG || err == -ENODATA || err == -EINVAL;
+}
+
+/* All that can be tried; the first error of the others. */
 static int answer_capture(struct session *session, struct packet_capture *capture)
 {
 	struct packet packet;
 	unsigned long number = 0;
-	int found;
+	int found, first = 0;
 
-	while ((found = packet_capture_next(capture, &packet)) == 1 || found == -E2BIG) {
+	do {
 		int err = 0;
 
+		found = packet_capture_next(capture, &packet);
 		number++;
-		if (found == -E2BIG)
-			log_warn("%s: packet %lu has more than %d bytes, or none: left out",
-				 session->question->packet, number, PACKET_MAX);
-		else
+		if (found < 0)
+			tell_left_out(session->question->packet, number, found);
+		else if (found)
 			err = answer_packet(session, &packet);
 		if (err)
 			return err;
-	}
-	return found;
+		first = first || found >= 0 ? first : found;
+	} while (found > 0 || may_go_on(found));
+	return first;
 }
 
 static int answer_file(struct session *session, int hex_error)
@@ -697,11 +753,8 @@ static int answer_file(struct session *session, int hex_error)
 		log_error("%s: holds neither Ethernet nor IP packets", session->question->packet);
 	else if (err)
 		log_error("%s: cannot be read: %s", session->question->packet, strerror(-err));
-	if (!err) {
+	else
 		err = answer_capture(session, &capture);
-		if (err == -EBADMSG)
-			log_error("%s: ends in the middle of a packet", session->question->packet);
-	}
 	packet_capture_close(&capture);
 	return err;
 }

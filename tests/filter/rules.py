@@ -377,6 +377,39 @@ class Rules:
     def state(self):
         return self.negate() + ["--state", ",".join(self.some(STATES))]
 
+    def rt(self):
+        words = []
+        if self.chance(0.6):
+            words += self.negate() + ["--rt-type", self.written(0, 255)]
+        if self.chance():
+            low, high = sorted((self.number(0, 255), self.number(1, 2**32 - 1)))
+            words += self.negate() + ["--rt-segsleft", self.pick([f"{low}", f"{low}:{high}",
+                                                                  f":{high}", f"{low + 1}:"])]
+        return words
+
+    def recent(self):
+        """A mask is a table's, as far as we are concerned: one for each name."""
+        check = self.pick(["--set", "--rcheck", "--update", "--remove"])
+        words = [self.negate() + [check]]
+        if check in ("--rcheck", "--update"):
+            if self.chance():
+                words.append(["--seconds", self.written(1, 2**31 - 1)])
+                words += [["--reap"]] if self.chance(0.3) else []
+            if self.chance():
+                words.append(["--hitcount", self.written(0, 255)])
+            if self.chance(0.3):
+                words.append(["--rttl"])
+        if self.chance(0.3):
+            words.append(["--mask", self.pick(["255.255.255.0", "255.0.255.0", "0.0.0.0"]
+                                              if self.version == 4 else ["ffff::", "::", "::ffff"])])
+        if self.chance(0.6):
+            words.append(["--name", self.pick(["DEFAULT", "scan", "UDP-PORTSCAN", "x.y_z", "22",
+                                               "n" * 199])])
+        if self.chance():
+            words.append([self.pick(["--rsource", "--rdest"])])
+        self.random.shuffle(words)
+        return sum(words, [])
+
     # ---- Targets ---------------------------------------------------------------
 
     def log(self):
@@ -423,7 +456,7 @@ class Rules:
         "length": length, "pkttype": pkttype, "addrtype": addrtype, "limit": limit,
         "hashlimit": hashlimit, "connlimit": connlimit, "set": set, "comment": comment, "u32": u32,
         "statistic": statistic, "time": time, "conntrack": conntrack, "state": state, "mac": mac,
-        "ttl": ttl,
+        "ttl": ttl, "rt": rt, "recent": recent,
     }
     OF_PROTOCOL = {
         "tcp": [("tcp", tcp), ("multiport", multiport), ("tcpmss", tcpmss), ("ecn", ecn_tcp)],
@@ -440,7 +473,7 @@ class Rules:
         return self.negate() + [name, value]
 
     def match(self, name, chain):
-        if name == "mac" and chain != "INPUT":
+        if (name == "mac" and chain != "INPUT") or (name == "rt" and self.version == 4):
             return []
         module = name if name != "ttl" or self.version == 4 else "hl"
         return ["-m", module] + self.MATCHES[name](self)

@@ -15,8 +15,8 @@ import tempfile
 import threading
 import time
 
-from filter_test import (ACCEPT_WEB, FAR, FILTER_HOOKS, NEAR, NOISE, Frames, Router, Ruleset,
-                         arrives, datagram, without_noise)
+from filter_test import (ACCEPT_WEB, FAR, FILTER_HOOKS, NEAR, NOISE, NO_RULES, Frames, Router,
+                         Ruleset, arrives, datagram, without_noise)
 from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
@@ -378,14 +378,22 @@ def ipv6_events(context):
 
 # ---- why --------------------------------------------------------------------------------------
 
-def capture(context, packets):
-    """A file as tcpdump writes it."""
+def records(context, *given):
+    """A file as tcpdump writes it: what each record holds, and what it says of the lengths."""
     file = context.keep(tempfile.NamedTemporaryFile())
     file.write(struct.pack("=LHHlLLL", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
-    for packet in packets:
-        file.write(struct.pack("=LLLL", 0, 0, len(packet), len(packet)) + packet)
+    for data, captured, length in given:
+        file.write(struct.pack("=LLLL", 0, 0, captured, length) + data)
     file.flush()
     return file.name
+
+
+def whole(packet):
+    return packet, len(packet), len(packet)
+
+
+def capture(context, packets):
+    return records(context, *map(whole, packets))
 
 
 def why(router, *words):
@@ -494,6 +502,34 @@ def why_explains(context, hook):
     log = Log(context, router, "--json")
     why(router, "--in", "lan0", "--proto", "udp", *ends)
     equal(log.drain(), [], "events of packets that were asked about")
+
+
+@test(*FILTER_HOOKS)
+def why_goes_on_behind_packets_that_cannot_be(context, hook):
+    """Each is named by its number; the others are answered, as far as the file can be read."""
+    router = Router(context, hook)
+    router.load(NO_RULES)
+    frame = frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, frames.ipv4(
+        NEAR[4][0], FAR[4][0], socket.IPPROTO_UDP, frames.udp(NEAR[4][0], FAR[4][0], 5000, 7)))
+    good = whole(frame)
+    runts = [whole(frame[:size]) for size in range(35)]
+    for given, answers, said in (
+            ((good, *runts, good), None, ["packet 2 ", "packet 15 "]),
+            ((good, (frame, len(frame), 20), good), 2, ["packet 2 "]),
+            ((good, (b"", 0, 4000), good), 2, ["packet 2 "]),
+            ((good, good, (b"", 0xfffffff0, 0xfffffff0), good), 2, ["packet 3:"]),
+            ((good, (b"", 0x7ffffff0, 0xfffffff0)), 1, ["packet 2:"]),
+            ((good, (frame, 5000, 5000)), 1, ["packet 2:"]),
+            ((good, (frame, 100, 100)), 1, ["packet 2:"])):
+        done = router.bpfw("why", "--in", "lan0", "--json", "--packet", records(context, *given),
+                           check=False)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        left_out = len(re.findall(r"packet \d+", done.stderr))
+        equal(len(found), answers or len(given) - left_out, f"answers beside\n{done.stderr}")
+        expect(all(text in done.stderr for text in said), f"{said} are not in: {done.stderr}")
+        verdicts = "".join(answer["verdict"][0] for answer in found)
+        expect(re.fullmatch("AA?|AD+A", verdicts), f"the whole ones are not let through: {verdicts}")
+        equal(done.returncode, 1, f"exit status beside\n{done.stderr}")
 
 
 @test()

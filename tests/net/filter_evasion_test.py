@@ -12,7 +12,7 @@ import struct
 
 from filter_test import (FAR, FILTER_HOOKS, LOCAL, NEAR, NOISE, NO_RULES, Router,
                          first_differences, iptables_variant, without_noise)
-from netlab import equal, expect, frames, main, test
+from netlab import Skip, equal, expect, frames, main, test
 from netlab import lab as topology
 
 HOP_OPTIONS, FRAGMENT, DESTINATION_OPTIONS = 0, 44, 60
@@ -37,7 +37,12 @@ EVADED = {version: ruleset(
     f"-A INPUT -p udp -m udp --dport {DROPPED} -j DROP",
     f"-A FORWARD -p udp -m udp --dport {DROPPED} -j DROP",
     "-A FORWARD -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP",
-    "-A FORWARD -p udp -m length --length 300:400 -j DROP") for version in (4, 6)}
+    "-A FORWARD -p udp -m length --length 300:400 -j DROP",
+    f"-A FORWARD -p sctp -m sctp --dport {DROPPED} -j DROP",
+    f"-A FORWARD -p dccp -m multiport --dports {DROPPED} -j DROP",
+    f"-A FORWARD -p 136 -m multiport --dports {DROPPED} -j DROP",
+    "-A FORWARD -p icmp -m icmp --icmp-type 13 -j DROP" if version == 4 else
+    "-A FORWARD -p ipv6-icmp -m icmp6 --icmpv6-type 200 -j DROP") for version in (4, 6)}
 
 
 def to_router(packet, trailer=b"", tags=()):
@@ -104,10 +109,30 @@ def without_a_length(version):
                    [to_router(packet[:4] + bytes(2) + packet[6:])])
 
 
+def headless_fragments(version):
+    """A later fragment whose fragment header names another extension header."""
+    for following in () if version == 4 else (0, 43, 44, 51, DESTINATION_OPTIONS):
+        header = struct.pack("!BBHL", following, 0, 64 << 3, 0x4321)
+        yield Case(f"later fragment, header {following}",
+                   [to_router(ip(6, FAR[6][0], FRAGMENT, header + bytes(40)))])
+
+
+def cut_short(version):
+    """Headers that end too early, or just not; a rule looks into each kind."""
+    icmp = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    for protocol in (socket.IPPROTO_UDP, 132, 33, 136, icmp):
+        for size in (0, 3, 4, 7, 8, *((11, 12) if protocol == 132 else ())):
+            data = struct.pack("!HHHHHH", 0x8000, PASSED, size, 0, 0, 0)[:size]
+            yield Case(f"protocol {protocol}, {size} bytes",
+                       [to_router(ip(version, FAR[version][0], protocol, data))])
+
+
 def cases(version):
     yield from behind_the_end(version)
     yield from priority_tagged(version)
     yield from without_a_length(version)
+    yield from headless_fragments(version)
+    yield from cut_short(version)
 
 
 def came_out(router, case):
@@ -277,6 +302,45 @@ def device_is_that_of_multipath(context, hook):
     equal(sides(), [unfiltered[0], 0], "packets that leave by lan0 and by wan0, which is dropped")
 
 
+def first_fragments(version):
+    """Of many hosts, with other ports each."""
+    for number in range(FLOWS):
+        dst = f"10.66.0.{number}" if version == 4 else f"fd00:66::{number:x}"
+        data = frames.udp(NEAR[version][0], dst, 5000 + 77 * number, PASSED, bytes(40))[:24]
+        if version == 4:
+            yield ip(4, dst, socket.IPPROTO_UDP, data, frag=0x2000)
+        else:
+            header = struct.pack("!BBHL", socket.IPPROTO_UDP, 0, MORE, number)
+            yield ip(6, dst, FRAGMENT, header + data)
+
+
+@test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
+def ports_of_fragments_do_not_choose_the_way(context, hook, version):
+    """Where several ways are chosen from by addresses and ports."""
+    router = Router(context, hook)
+    router.namespace.sysctl(f"ipv{version}/fib_multipath_hash_policy", 1)
+    router.namespace.ip(f"route add {'10.66.0.0/24' if version == 4 else 'fd00:66::/64'} "
+                        f"nexthop via {FAR[version][0]} dev wan0 "
+                        f"nexthop via {NEAR[version][0]} dev lan0")
+    router.namespace.sysctl("ipv4/conf/lan0/send_redirects", 0)
+    router.namespace.sysctl("ipv4/conf/all/send_redirects", 0)
+    packets = list(first_fragments(version))
+
+    def sides():
+        for packet in packets:
+            router.near.send(to_router(packet))
+        return [len([one for one in side.drain(0.2)
+                     if one.data[12:14] == (b"\x08\x00", b"\x86\xdd")[version == 6]])
+                for side in (router.near, router.far)]
+
+    unfiltered = sides()
+    if unfiltered == [0, 0]:
+        raise Skip("the kernel waits for the other fragments: it goes on to once it has tracked")
+    expect(min(unfiltered) > FLOWS // 8, f"all take one of both ways: {unfiltered}")
+    router.load(ruleset(*NOISE[version], "-A FORWARD -o wan0 -j DROP"), version)
+    equal(sides(), [unfiltered[0], 0], "packets that leave by lan0 and by wan0, which is dropped")
+
+
 @test(*FILTER_HOOKS)
 def encapsulating_routes(context, hook):
     """The kernel does not say where they lead: rules with -o cannot be asked, others can."""
@@ -289,6 +353,56 @@ def encapsulating_routes(context, hook):
         router.load(ruleset(input_rule, rule), 6)
         router.near.send(to_router(datagram(6, "fd00:55::1", PASSED)))
         equal(len(router.far.drain(0.3)), arrive, f"packets that arrive with {rule}")
+
+
+LOOSE, STRICT = b"\x83", b"\x89"
+SEGMENT_ROUTING = 4
+
+
+def source_routed(version):
+    """To the router, which is to send them on."""
+    if version == 4:
+        data = frames.udp(NEAR[4][0], LOCAL[4][0], 5000, PASSED, bytes(8))
+        options = [kind + b"\7\4" + socket.inet_aton(FAR[4][0]) for kind in (LOOSE, STRICT)]
+        return [ip(4, LOCAL[4][0], socket.IPPROTO_UDP, data, options=before + option)
+                for option in options for before in (b"", b"\1", b"\7\7\4" + bytes(4))]
+    segments = b"".join(socket.inet_pton(socket.AF_INET6, hop) for hop in (FAR[6][0], LOCAL[6][0]))
+    header = struct.pack("!BBBBBxxx", socket.IPPROTO_UDP, len(segments) // 8, SEGMENT_ROUTING, 1, 1)
+    data = frames.udp(NEAR[6][0], FAR[6][0], 5000, PASSED, bytes(8))
+    return [ip(6, LOCAL[6][0], socket.IPPROTO_ROUTING, header + segments + data)]
+
+
+@test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
+def source_routes_do_not_lead_around_forward(context, hook, version):
+    """INPUT is for what stays here."""
+    router = Router(context, hook)
+    for device in ("all", "lan0"):
+        key = "ipv4/conf/{}/accept_source_route" if version == 4 else "ipv6/conf/{}/seg6_enabled"
+        try:
+            router.namespace.sysctl(key.format(device), 1)
+        except FileNotFoundError as error:
+            raise Skip("this kernel has no segment routing") from error
+    packets = source_routed(version)
+
+    def arrived():
+        for packet in packets:
+            router.near.send(to_router(packet))
+        return len(router.far.drain(0.3))
+
+    equal(arrived(), len(packets), "packets that arrive without rules")
+    router.load(NO_RULES.replace("FORWARD ACCEPT", "FORWARD DROP"), version)
+    equal(arrived(), 0, "packets that arrive with FORWARD's policy DROP")
+    # Other options and headers are none.
+    data = frames.udp(NEAR[version][0], LOCAL[version][0], 5000, PASSED, bytes(8))
+    other = (ip(4, LOCAL[4][0], socket.IPPROTO_UDP, data, options=b"\7\7\4" + bytes(4))
+             if version == 4 else ip(6, LOCAL[6][0], DESTINATION_OPTIONS, struct.pack(
+                 "!BBBBL", socket.IPPROTO_UDP, 0, 1, 4, 0) + data))
+    router.load(ruleset("-A INPUT -p udp"), version)
+    router.near.send(to_router(other))
+    router.near.drain(0.1)
+    shown = router.bpfw("show", f"-{version}", "--counters").stdout
+    expect("[1:" in shown.split("-A INPUT")[0].splitlines()[-1],
+           f"what has other options was dropped: {shown}")
 
 
 if __name__ == "__main__":

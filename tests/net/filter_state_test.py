@@ -37,6 +37,7 @@ WAN0 = {4: topology.WAN0[4], 6: topology.WAN0[6]}
 VIRTUAL = topology.VIRTUAL
 ICMP = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 ECHO, ECHO_REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+WITH_ENDS = (socket.IPPROTO_TCP, socket.IPPROTO_UDP, *ICMP.values())  # ports, or an echo's number
 UNREACHABLE, PORT = {4: 3, 6: 1}, {4: 3, 6: 4}
 
 # Conntrack has to be at work, with or without rules of iptables that call for it.
@@ -195,6 +196,7 @@ class Dialogue:
         self.sport, self.dport = generator.randint(1024, 60000), port
         self.seen = None  # the ends of a packet as the other side has got it
         self.last = b""   # that packet
+        self.errors = 0
 
     def ends(self, answer):
         if not answer:
@@ -235,16 +237,21 @@ class Dialogue:
         return out
 
     def error(self, from_third=False):
-        """The other side complains of what it got last: an ICMP error to its sender."""
+        """The other side complains of what it got last: an ICMP error to its sender. Of each third
+        one the packet ends in the ports that it quotes, which go on in the frame behind it."""
         version = self.version
+        self.errors += 1
         packet = self.last or self.wire.frame(self.side, self.here, self.there,
                                               socket.IPPROTO_UDP, bytes(8))[14:]
+        # Of other protocols conntrack wants no more than the addresses, but NAT does.
+        cut = not self.errors % 3 and packet[9 if version == 4 else 6] in WITH_ENDS
+        quoted = (22 if version == 4 else 42) if cut else 60
         src = FAR[version][1] if from_third else self.ends(True)[0]
         dst = self.ends(True)[1]
         data = icmp(version, src, dst, UNREACHABLE[version], PORT[version],
-                    bytes(4) + packet[:60])
-        return self.wire.send(self.other, self.wire.frame(self.other, src, dst, ICMP[version],
-                                                          data))
+                    bytes(4) + packet[:quoted])
+        return self.wire.send(self.other, self.wire.frame(self.other, src, dst, ICMP[version], data)
+                              + packet[quoted:60])
 
 
 class Tcp(Dialogue):

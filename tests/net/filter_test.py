@@ -9,6 +9,7 @@ policies: the text of iptables-save -c is that of bpfw filter show --counters.
 BPFW_TEST_SEED chooses rulesets and frames, BPFW_TEST_RULESETS and BPFW_TEST_PACKETS how many.
 """
 
+import collections
 import json
 import os
 import random
@@ -35,17 +36,21 @@ IPTABLES = {4: "iptables", 6: "ip6tables"}
 NEAR = {4: ["10.0.1.2", "10.0.1.66", "10.5.0.9"], 6: ["fd00:1::2", "fd00:1::66", "fd00:5::9"]}
 FAR = {4: ["10.0.2.2", "10.0.9.9"], 6: ["fd00:2::2", "fd00:9::9"]}
 LOCAL = {4: ["10.0.1.1", "10.0.2.1", "10.0.1.255"], 6: ["fd00:1::1", "fd00:2::1"]}
+ICMPV6_PACKET_TOO_BIG = 2  # never limited, and no limit for anything else
 OTHER_MAC = "02:00:00:00:09:09"
 MASKS = {4: ["32", "31", "24", "16", "8", "255.0.255.255"], 6: ["128", "127", "64", "48", "16"]}
 
 # Headers, as far as they are the same whatever has come before; 8, 10 and 11 are changed on the way.
-U32 = {4: ["6&0xff=6,17", "8>>24=1:63", "5&0xff=0x3f:0x40", "7>>8&0xff=0x28", "8&0xffff=0:0x7fff",
-           "10>>16=0:0x5fff", "11=0:0x60000000", "9>>16&0xff=0:0x80", "0>>22&0x3c@0>>16=1:11",
+U32 = {4: ["6&0xff=6,17", "8>>24=1:63", "5&0xff=0x3f:0x40", "7>>8&0xff=0x28",
+           "0>>22&0x3c@0>>16=1:11",
            "0>>22&0x3c@0&0xffff=5 && 6&0xff=17", "2>>16=40:90 && 16=0:0xffffffff && 6&0xff=6",
            "200=0", "0>>22&0x3c@12>>26&0x3c@0=0", "12&0xff=2,66 && 19&0xff=1:9", "0&0xff@0=0", "65535=1", "0=0:0xffffffff"],
        6: ["4&0xff=1:63", "7>>24=1:63", "5&0xffff=0:0x4000", "6>>24=6,17", "4=0:0x00201140",
            "40>>16=1:11", "40&0xffff=5 && 6>>24=17", "4>>16=20:60 && 3&0xff=0", "200=0",
            "36=0:0xffffffff", "4>>16@40=0", "0=0x60000000:0x6fffffff && 8>>16=0xfd00"]}
+
+# IPv4's checksum: that of the router's own packets goes by their ID, which is any.
+U32_CHECKSUM = ["8&0xffff=0:0x7fff", "10>>16=0:0x5fff", "11=0:0x60000000", "9>>16&0xff=0:0x80"]
 
 # Hosts whose answers would come through the router as well, or not (their ICMP has a limit).
 SILENT = """table inet silent {
@@ -53,9 +58,11 @@ SILENT = """table inet silent {
 }
 """
 
-# Neighbour discovery and multicast listeners speak whenever they like.
+# Neighbour discovery (with its redirects, of which there is one a second) and multicast listeners
+# speak whenever they like.
 NOISE = {4: [], 6: ["-A INPUT -s fe80::/10 -j ACCEPT", "-A INPUT -s ::/128 -j ACCEPT",
-                    "-A OUTPUT -d ff00::/8 -j ACCEPT", "-A OUTPUT -d fe80::/10 -j ACCEPT"]}
+                    "-A OUTPUT -s fe80::/10 -j ACCEPT", "-A OUTPUT -d ff00::/8 -j ACCEPT",
+                    "-A OUTPUT -d fe80::/10 -j ACCEPT"]}
 
 
 def times():
@@ -93,6 +100,8 @@ class Ruleset:
         self.random = random.Random(f"{SEED} {number} {version}")
         self.marks = marks
         self.version = version
+        # Rules that ask for much at once are seldom met: half of the rulesets ask for little.
+        self.conditions = 1 if number // 2 % 2 else 9
         self.chains = ["INPUT", "FORWARD", "OUTPUT"]
         self.chains += [f"chain{n:02}" for n in range(self.random.randint(0, 6))]
 
@@ -197,7 +206,7 @@ class Ruleset:
                 ["--mac-source", self.random.choice([topology.CLIENT_MAC, OTHER_MAC])])
         return words
 
-    def more(self):
+    def more(self, chain):
         words = []
         if self.chance(0.15):
             low = self.random.randint(20, 120)
@@ -216,11 +225,24 @@ class Ruleset:
             words += ["-m", "mark"] + self.negated(
                 ["--mark", self.random.choice(["0x0", "0x1", "0x2/0x2", "0xff"])])
         if self.chance(0.1):
-            words += ["-m", "u32"] + self.negated(["--u32", f'"{self.random.choice(U32[self.version])}"'])
+            tests = U32[self.version]
+            if self.version == 4 and chain in ("INPUT", "FORWARD"):
+                tests = tests + U32_CHECKSUM
+            words += ["-m", "u32"] + self.negated(["--u32", f'"{self.random.choice(tests)}"'])
         if self.chance(0.1):
             words += ["-m", "time", *self.random.choice(times())]
         if self.version == 4 and self.chance(0.07):
             words += self.negated(["-f"])
+        if self.version == 6 and self.chance(0.15):
+            words += self.routing_header()
+        return words
+
+    def routing_header(self):
+        words = ["-m", "rt"]
+        if self.chance(0.7):
+            words += self.negated(["--rt-type", self.random.choice(["0", "2", "4"])])
+        if self.chance():
+            words += self.negated(["--rt-segsleft", self.random.choice(["0", "1", "1:3", ":2"])])
         return words
 
     def target(self, place):
@@ -238,17 +260,16 @@ class Ruleset:
 
     def rule(self, place):
         chain = self.chains[place]
-        words = []
-        if self.chance(0.4):
-            words += self.address("-s")
-        if self.chance(0.4):
-            words += self.address("-d")
+        parts = [self.address(option) for option in ("-s", "-d") if self.chance(0.4)]
         # A chain of a user's own may be met from anywhere: its rules name no devices.
         if place < 3:
-            words += self.devices(chain)
-        words += self.range_of_addresses() + self.transport() + self.of_the_link(chain)
-        words += self.more() + self.target(place)
-        return " ".join(["-A", chain, *words])
+            parts.append(self.devices(chain))
+        parts += [self.range_of_addresses(), self.transport(), self.of_the_link(chain),
+                  self.more(chain)]
+        parts = [part for part in parts if part]
+        kept = sorted(self.random.sample(range(len(parts)), min(len(parts), self.conditions)))
+        return " ".join(["-A", chain, *(word for part in kept for word in parts[part]),
+                         *self.target(place)])
 
     def text(self):
         lines = ["*filter"]
@@ -312,12 +333,22 @@ class Frames:
         check = frames.checksum(covered)
         return protocol, message[:2] + check.to_bytes(2, "big") + message[4:]
 
+    def routing_header(self, protocol, data, forwarded):
+        """With hops that are left the router itself drops it; bpfw does so before it counts it."""
+        units = self.random.choice([0, 2])
+        kind = self.random.choice([0, 0, 2, 4])
+        left = self.random.choice([0, 0, 1, 3]) if forwarded else 0
+        return (socket.IPPROTO_ROUTING,
+                bytes([protocol, units, kind, left]) + bytes(4 + 8 * units) + data)
+
     def packet(self, src, dst, forwarded):
         protocol, data = self.transport(src, dst)
         # What would be forwarded if its time were not over, bpfw asks rules about.
         ttl = self.random.choice([2 if forwarded else 1, 2, 64, 64, 64])
         tos = self.random.choice([0, 0, 0x10, 0xb8, 1, 2, 3])
         if self.version == 6:
+            for _ in range(self.random.choice([0, 0, 0, 0, 0, 1, 1, 2])):
+                protocol, data = self.routing_header(protocol, data, forwarded)
             return frames.ipv6(src, dst, protocol, data, ttl, tos)
         # What is for the router itself is put together before INPUT; here fragments are judged.
         frag = self.random.choice([0x4000, 0x4000, 0x4000, 0x2000, 0x0009])
@@ -349,14 +380,12 @@ class Router:
     def __init__(self, context, hook):
         self.lab = lab = context.lab(hook, "none")
         self.hook = hook
+        self.near_only = False  # frames from the far side are left out
         self.namespace = lab.router
         self.namespace.run("nft", "flush", "ruleset")
+        # No kind of answer is limited: neither by host, nor by the limit for all of them.
         self.namespace.sysctl("ipv4/icmp_ratemask", 0)
-        try:
-            self.namespace.sysctl("ipv4/icmp_msgs_burst", 1000000)
-        except FileNotFoundError:
-            pass  # before Linux 6.12 it is the machine's
-        self.namespace.sysctl("ipv6/icmp/ratelimit", 0)
+        self.namespace.sysctl("ipv6/icmp/ratemask", ICMPV6_PACKET_TOO_BIG)
         for version in (4, 6):
             for address, mac, device in ((NEAR[version][0], topology.CLIENT_MAC, "lan0"),
                                          (NEAR[version][1], topology.CLIENT_MAC, "lan0"),
@@ -366,6 +395,9 @@ class Router:
             self.namespace.ip(f"route replace {NEAR[version][2]} via {NEAR[version][0]}")
         for host in (lab.client, lab.server):
             host.run("nft", "-f", "-", stdin=SILENT)
+            # Nor do they complain of fragments that are missing, half a minute later.
+            host.sysctl("ipv4/ipfrag_time", 3600)
+            host.sysctl("ipv6/ip6frag_time", 3600)
         self.near = context.keep(frames.Port(lab.client, "eth0"))
         self.far = context.keep(frames.Port(lab.server, "eth0"))
         context.keep(self)
@@ -391,6 +423,8 @@ class Router:
         """What came out on both sides, sorted: answers of the router are among it."""
         seen = [[], []]
         for number, (near, frame) in enumerate(Frames(*which)):
+            if self.near_only and not near:
+                continue
             (self.near if near else self.far).send(frame)
             if number % AT_ONCE == 0:
                 for side, captured in zip(seen, self.settle()):
@@ -466,14 +500,20 @@ def compare(router, number, version):
     equal([len(side) for side in ours], [len(side) for side in theirs],
           f"ruleset {number}, IPv{version}: frames that came out on each side")
     expect(ours == theirs, f"ruleset {number}, IPv{version}: other frames came out")
+    return collections.Counter(
+        rules=sum(" -A " in line for line in wanted), frames=sum(map(len, theirs)),
+        met=sum(" -A " in line and not line.startswith("[0:0]") for line in wanted))
 
 
 @test(*((hook, version, batch) for hook in FILTER_HOOKS for version in (4, 6)
         for batch in range(BATCHES)))
 def judges_as_iptables(context, hook, version, batch):
     router = Router(context, hook)
+    total = collections.Counter()
     for number in range(batch, RULESETS, BATCHES):
-        compare(router, number, version)
+        total += compare(router, number, version)
+    context.note(f"{total['rules']} rules, of which {total['met']} were met; "
+                 f"{total['frames']} frames came out")
 
 
 def counting_rules(version):
@@ -505,6 +545,145 @@ def counting_rules(version):
               "--hashlimit-name shared --hashlimit-htable-expire 900000")
     lines += [f"-A FORWARD -p udp {shared}", f"-A FORWARD -p udp {shared} -s {NEAR[version][0]}"]
     return "\n".join([NO_RULES.partition("COMMIT")[0].rstrip(), *lines, "COMMIT", ""])
+
+
+def recent_rules(version):
+    """What a rule finds depends on what was there before: all packets come from one side. What one
+    rule keeps another one asks for, in tables of whole addresses and of networks."""
+    mask = "255.255.0.0" if version == 4 else "ffff:ffff::"
+    lines = []
+    for name, side in (("plain", ""), ("nets", f" --mask {mask}"), ("ends", " --rdest")):
+        table = f"--name {name}{side}"
+        checks = ["--rcheck", "! --rcheck", "--rcheck --hitcount 3", "--rcheck --seconds 3600",
+                  "--rcheck --seconds 3600 --hitcount 20", "! --rcheck --hitcount 33",
+                  "--rcheck --rttl", "--rcheck --seconds 3600 --reap --hitcount 7 --rttl"]
+        lines += [f"-p {protocol} -m recent {check} {table}" for check in checks
+                  for protocol in ("udp", "tcp")]
+        lines += [f"-p udp -m recent --set {table}", f"-p tcp -m recent --update {table}",
+                  f"-p tcp -m recent --update --hitcount 5 --rttl {table}",
+                  f"-p 132 -m recent ! --set {table}", f"-p 50 -m recent --remove {table}",
+                  f"-p 33 -m recent ! --remove {table}",
+                  f"-p 136 -m recent ! --update --seconds 3600 --hitcount 9 {table}"]
+    # One that keeps 4 stamps only, and one that keeps 64
+    for hits in (4, 50):
+        lines += [f"-p tcp -m recent --update --hitcount {hits} --name few{hits}",
+                  f"-p tcp -m recent --rcheck --hitcount {hits} --name few{hits}"]
+    lines += ["-p udp -m recent --set --name few50"]
+    return "\n".join([NO_RULES.partition("COMMIT")[0].rstrip(),
+                      *(f"-A {chain} {line}" for chain in ("FORWARD", "INPUT") for line in lines),
+                      "COMMIT", ""])
+
+
+@test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
+def remembers_addresses_as_iptables(context, hook, version):
+    router = Router(context, hook)
+    text = recent_rules(version)
+    router.near_only = True
+    _, wanted, _, seen = with_both(router, text, 0, version)
+    seen, wanted = seen.splitlines(), wanted.splitlines()
+    seen, wanted = ([line for line in lines if line.startswith("[")] for lines in (seen, wanted))
+    expect(seen == wanted, f"counters differ\n{first_differences(seen, wanted, 20)}")
+    expect(sum(not line.startswith("[0:") for line in seen) > len(seen) / 2,
+           "most rules have counted nothing")
+
+
+MANY = NO_RULES.replace("COMMIT", """-A FORWARD -p udp -m udp --dport 1 -m recent --set --name many
+-A FORWARD -p udp -m udp --dport 2 -m recent --rcheck --name many
+-A FORWARD -p udp -m udp --dport 3 -m recent --update --name many
+-A FORWARD -p udp -m udp --dport 4 -m recent --remove --name many
+-A FORWARD -p udp -m udp --dport 5 -m recent --rcheck --seconds 1 --name many
+-A FORWARD -p udp -m udp --dport 6 -m recent --update --seconds 1 --reap --name many
+-A FORWARD -p udp -m udp --dport 7 -m recent --update --seconds 3600 --hitcount 2 --name many
+COMMIT""")
+
+
+def more_than_a_table_holds(router, version):
+    """Which addresses a table remembers, and for how long: the same story for each side."""
+    rng = random.Random(SEED)
+    hosts = [f"10.0.1.{n}" if version == 4 else f"fd00:1::{n:x}" for n in range(2, 200)]
+
+    def send(port, which):
+        for number, host in enumerate(which):
+            data = frames.udp(host, FAR[version][0], 1000, port)
+            packet = (frames.ipv4 if version == 4 else frames.ipv6)(host, FAR[version][0],
+                                                                   socket.IPPROTO_UDP, data)
+            router.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
+            if number % AT_ONCE == 0:
+                router.settle()
+        router.settle()
+
+    send(1, hosts[:90])
+    send(3, hosts[10:20])  # these are newer than the others now
+    send(1, hosts[90:120])
+    send(2, hosts)
+    send(4, rng.sample(hosts, 60))
+    send(1, rng.sample(hosts, 60))
+    send(7, hosts)
+    send(2, hosts)
+    time.sleep(2.5)  # older than the second that the rules ask about
+    send(5, hosts)
+    send(6, hosts)
+    send(2, hosts)
+    send(1, hosts[:3])
+    send(6, hosts[100:])  # each takes the oldest one out
+    send(2, hosts)
+
+
+@test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
+def forgets_addresses_as_iptables(context, hook, version):
+    router = Router(context, hook)
+    router.pass_frames = lambda *_: more_than_a_table_holds(router, version)
+    _, wanted, _, seen = with_both(router, MANY, 0, version)
+    seen, wanted = ([line for line in text.splitlines() if line.startswith("[")]
+                    for text in (seen, wanted))
+    expect(seen == wanted, f"counters differ\n{first_differences(seen, wanted, 20)}")
+    counted = [int(re.match(r"\[(\d+)", line)[1]) for line in seen]
+    expect(all(counted[:4] + counted[6:]), f"rules have counted nothing: {counted}")
+    equal(counted[4], 0, "packets within a second, more than two after it")
+
+
+REMEMBERS = NO_RULES.replace("COMMIT", """-A FORWARD -p udp -m udp --dport 1 -m recent --set --name kept
+-A FORWARD -p udp -m udp --dport 2 -m recent --rcheck --seconds 600 --hitcount 3 --name kept
+-A FORWARD -p udp -m udp --dport 3 -m recent --rcheck --name kept{}
+COMMIT""")
+
+
+@test(*FILTER_HOOKS)
+def a_load_keeps_what_recent_remembers(context, hook):
+    """As long as a rule names the table; `why` asks it and changes nothing."""
+    router = Router(context, hook)
+
+    def counted():
+        router.near.settle(topology.LAN0_MAC, LOCAL[4][0], topology.CLIENT_MAC, NEAR[4][0])
+        shown = router.bpfw("show", "--counters").stdout
+        return [int(packets) for packets in re.findall(r"^\[(\d+):", shown, re.MULTILINE)]
+
+    def matches(source, port):
+        said = router.bpfw("why", "--in", "lan0", "--proto", "udp", "--src", source, "--dst",
+                           FAR[4][0], "--sport", "5000", "--dport", str(port)).stdout
+        return re.search(r"^ +\S+ +(no )?match ", said, re.MULTILINE)[1] is None
+
+    router.load(REMEMBERS.format(""))
+    for port in (1, 1, 1, 2, 3):
+        router.near.send(datagram(port))
+    equal(counted(), [3, 1, 1], "packets before")
+    equal([matches(NEAR[4][0], port) for port in (1, 2, 3)], [True] * 3, "why of what it remembers")
+    equal([matches(NEAR[4][1], port) for port in (1, 3)], [True, False], "why of another address")
+    router.load(REMEMBERS.format("\n-A FORWARD -m recent --rcheck --hitcount 100 --name other"))
+    for port in (2, 3):
+        router.near.send(datagram(port))
+    equal(counted(), [0, 1, 1, 0], "packets after a load that names the table")
+    router.load(NO_RULES)
+    router.load(REMEMBERS.format(""))
+    for port in (3, 1, 3):
+        router.near.send(datagram(port))
+    equal(counted(), [1, 0, 1], "packets after a load that did not")
+    router.load(REMEMBERS.replace("--name kept", "--mask 255.255.255.0 --name kept").format(""))
+    router.near.send(datagram(3))
+    equal(counted(), [0, 0, 0], "packets after a load that gives it another mask")
+    mixed = REMEMBERS.format(" --mask 255.0.0.0")
+    done = router.bpfw("load", "-", stdin=mixed, check=False)
+    expect(done.returncode == 1 and "'kept' has another mask" in done.stderr, done.stderr)
 
 
 @test(*((hook, version) for hook in FILTER_HOOKS for version in (4, 6)))
@@ -607,6 +786,32 @@ COUNT_ROUTES = """*filter
 -A FORWARD -o lan0 -p udp -m udp --dport 80
 COMMIT
 """
+ROUTING_HEADERS = NO_RULES.replace("COMMIT", """-A FORWARD -s fd00::/16 -m rt{} --rt-type 0
+-A FORWARD -s fd00::/16
+COMMIT""")
+
+
+@test(*FILTER_HOOKS)
+def drops_routing_headers_that_are_longer_than_the_packet(context, hook):
+    """As ip6t_rt of later kernels does; if nobody asks for them, they are let through."""
+    router = Router(context, hook)
+    source, destination = NEAR[6][0], FAR[6][0]
+    payload = bytes(40)
+    for text, claimed, counted, arrived in (
+            (ROUTING_HEADERS.format(""), 5, [1, 1], 1), (ROUTING_HEADERS.format(""), 6, [0, 0], 0),
+            (ROUTING_HEADERS.format(" !"), 5, [0, 1], 1), (ROUTING_HEADERS.format(" !"), 6, [0, 0], 0),
+            (NO_RULES, 6, [], 1)):
+        router.load(text, 6)
+        header = bytes([socket.IPPROTO_ESP, claimed, 0, 1]) + bytes(4)
+        packet = frames.ipv6(source, destination, socket.IPPROTO_ROUTING, header + payload)
+        router.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
+        router.near.settle(topology.LAN0_MAC, LOCAL[4][0], topology.CLIENT_MAC, NEAR[4][0])
+        out = [captured for captured in router.far.drain(0.2) if captured.data.endswith(payload)]
+        shown = router.bpfw("show", "-6", "--counters").stdout
+        equal((len(out), [int(packets) for packets in re.findall(r"^\[(\d+):", shown, re.MULTILINE)]),
+              (arrived, counted), f"arrived, counted of a length of {claimed}\n{text}")
+
+
 CLOCK_TICK = 0.02  # the longest one is half of it: as long routes are remembered
 
 
@@ -637,6 +842,10 @@ def follows_routes(context, hook):
     equal(counted(), [sent, 0, 0], "by a route that leads nowhere: INPUT is asked")
     router.namespace.ip(f"route del blackhole {host}")
     equal(counted(), [0, sent, 0], "by the first route again")
+    router.namespace.sysctl("ipv4/conf/lan0/forwarding", 0)
+    equal(counted(), [sent, 0, 0], "where nothing is forwarded")
+    router.namespace.sysctl("ipv4/conf/lan0/forwarding", 1)
+    equal(counted(), [0, sent, 0], "where packets are forwarded again")
 
 
 @test(*FILTER_HOOKS)
@@ -663,7 +872,7 @@ def what_is_wrong_changes_nothing(context, hook):
     for wrong, said in (
             (text.replace("--dport 80", "--dport 80000"), ":5:"),
             (text.replace("-j ACCEPT", "-j NOWHERE"), "NOWHERE"),
-            (text.replace("-m udp --dport 80", "-m connlimit --connlimit-above 3"), "connlimit"),
+            (text.replace("-m udp --dport 80", "-m connlimit --connlimit-above 257"), "connlimit"),
             (text.replace("-p udp", "-p udp -m limit"), "behind 'limit'"),
             (text.replace("-j ACCEPT", "-j NFQUEUE"), "NFQUEUE")):
         done = router.bpfw("load", "-", "--iface", "lan0", stdin=wrong, check=False)

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import random
 import re
+import shutil
 import socket
 import time
 
@@ -24,6 +25,7 @@ from netlab.bpfw import binary, environment
 RULESETS = max(filter_test.RULESETS // 10, 1)
 BATCHES = 2
 MILLION = 1000000
+STEPS = 4  # bpf() calls of a load that are made to fail; 0: all of them
 PROBES = 400  # packets that meet the million
 
 FAMILY = {4: "inet", 6: "inet6"}
@@ -107,8 +109,8 @@ class SetRuleset(filter_test.Ruleset):
         count = self.random.choice([DIRECTIONS[name], DIRECTIONS[name], 1, 2])
         return [name, ",".join(self.random.choice(["src", "dst"]) for _ in range(count))]
 
-    def more(self):
-        words = super().more()
+    def more(self, chain):
+        words = super().more(chain)
         while self.chance(0.45):
             words += ["-m", "set"] + self.negated(
                 ["--match-set", *self.reference(list(DIRECTIONS))])
@@ -164,7 +166,7 @@ def oracle(router, version, text, sets, which):
 
 
 def compare(router, number, version):
-    text = SetRuleset(f"sets {number}", version, False).text()
+    text = SetRuleset(1000 + number, version, False).text()
     sets = Sets(number, version).text()
     theirs, wanted, their_entries, legacy = oracle(router, version, text, sets, (number, version))
     router.command("set", "load", "-", stdin=sets)
@@ -354,6 +356,110 @@ def why_looks_sets_up_and_changes_none(context, hook):
     expect("block list" in router.bpfw(*question).stdout, "the block list is not named")
     blocked = json.loads(router.command("block", "list", "--json").stdout)[0]["blocked"]
     equal(blocked["packets"], 0, "packets that why has counted as blocked")
+
+
+# Of each kind: what the set holds before, more that is added to it, and another kind.
+HELD = {
+    "hash:ip": ("192.0.2.{}", "hash:net"),
+    "hash:net": ("192.0.{}.0/24", "hash:ip"),
+    "hash:ip,port": ("192.0.2.{},udp:53", "bitmap:port range 0-100"),
+    "hash:net,port": ("192.0.{}.0/24,tcp:80", "hash:ip"),
+    "bitmap:port": ("{}", "hash:ip"),
+}
+
+
+def noted(kind, number, text):
+    return f'add held {HELD[kind][0].format(number)} comment "{text}"\n'
+
+
+def create(kind, more=""):
+    ports = " range 0-100" if kind == "bitmap:port" else ""
+    return f"create held {kind}{ports} comment{more}\n"
+
+
+def failing_change(kind, change):
+    """The text of a load that is made to fail."""
+    if change == "other kind":
+        return f"create held {HELD[kind][1]} comment\n"
+    count = {"few": 4, "many": 7, "replace": 3}[change]
+    begin = create(kind) if change == "replace" else ""
+    return begin + "".join(noted(kind, number, "new") for number in range(2, 2 + count))
+
+
+@test(*((kind, change) for kind in HELD for change in ("few", "many", "replace", "other kind")))
+def a_load_that_fails_changes_nothing(context, kind, change):
+    """The kernel has no memory for a map, an entry or a comment, whichever it is."""
+    if not shutil.which("strace"):
+        raise Skip("no strace here")
+    router = SetRouter(context, "tc")
+    before = create(kind) + "".join(noted(kind, number, "old") for number in (1, 2, 3))
+    text = failing_change(kind, change)
+
+    def load(*strace):
+        return router.namespace.run(
+            "nsenter", f"--net={router.namespace.path}", "strace", "-f", *strace, binary(), "set",
+            "load", "-", stdin=text, check=False,
+            # LeakSanitizer does not work on a process that is traced.
+            env=environment(ASAN_OPTIONS="detect_leaks=0"))
+
+    def held():
+        return router.command("set", "list", "held").stdout
+
+    router.command("set", "load", "-", stdin=before)
+    old = held()
+    commands = re.findall(r"\bbpf\((\w+)", load("-e", "trace=bpf").stderr)
+    router.command("set", "destroy", "held")
+    router.command("set", "load", "-", stdin=before)
+    steps = [at for at, command in enumerate(commands, 1)
+             if command in ("BPF_MAP_CREATE", "BPF_MAP_UPDATE_ELEM")]
+    expect(len(steps) > 3, f"the load does nothing: {commands}")
+    failed = 0
+    for step in steps[::max(len(steps) // STEPS, 1)] + steps[-1:] if STEPS else steps:
+        done = load("-o", "/dev/null", "-e", f"inject=bpf:error=ENOMEM:when={step}")
+        failed += done.returncode
+        if done.returncode:
+            equal(held(), old, f"the set after bpf() call {step} of {commands} failed")
+        router.command("set", "load", "-", stdin=before)
+        equal(held(), old, "the set as it was")
+    expect(failed, "no load has failed")
+
+
+@test(*(kind for kind in HELD if kind != "bitmap:port"))
+def a_load_that_does_not_fit_changes_nothing(context, kind):
+    router = SetRouter(context, "tc")
+    before = create(kind, " maxelem 5") + "".join(noted(kind, n, "old") for n in (1, 2, 3))
+    router.command("set", "load", "-", stdin=before)
+    old = router.command("set", "list", "held").stdout
+    for change in ("few", "many"):
+        text = failing_change(kind, change).replace(noted(kind, 2, "new"), noted(kind, 9, "new"))
+        done = router.command("set", "load", "-", stdin=text, check=False)
+        equal(done.returncode, 1, f"status of {change}")
+        expect("maxelem" in done.stderr, f"no reason: {done.stderr}")
+        equal(router.command("set", "list", "held").stdout, old, f"the set after {change}")
+
+
+@test()
+def first_loads_at_once_use_one_bpffs(context):
+    """No mount hides what another one has pinned; strace makes mounts slow."""
+    if not shutil.which("strace"):
+        raise Skip("no strace here")
+    router = SetRouter(context, "tc")
+    script = f"""
+        while umount /sys/fs/bpf 2>/dev/null; do :; done
+        for n in 1 2 3; do
+            echo "create held$n hash:ip" |
+                strace -f -o /dev/null -e inject=mount:delay_enter=200000 {binary()} set load - &
+            pids="$pids $!"
+        done
+        for pid in $pids; do wait $pid || exit; done
+        grep -c ' /sys/fs/bpf ' /proc/self/mounts
+        {binary()} set list --terse"""
+    done = router.namespace.run("nsenter", f"--net={router.namespace.path}", "unshare", "--mount",
+                                "sh", "-c", script, env=environment(ASAN_OPTIONS="detect_leaks=0"))
+    mounts, listed = done.stdout.split("\n", 1)
+    equal(mounts, "1", "mounts of bpffs")
+    equal(sorted(re.findall(r"^create (\S+)", listed, re.MULTILINE)),
+          [f"held{n}" for n in (1, 2, 3)], "sets")
 
 
 class Million:

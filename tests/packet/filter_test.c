@@ -3,7 +3,8 @@
  * The filter's programs against a naive model: generated rulesets, and packets aimed at what their
  * rules tell apart. The model goes over the rules one by one, as the kernel's x_tables does;
  * verdicts, and the counters of all rules and policies, have to be the same. tests/net/filter_test.py
- * has iptables itself as the oracle.
+ * has iptables itself as the oracle. BPFW_TEST_SEED chooses rulesets and packets,
+ * BPFW_TEST_RULESETS and BPFW_TEST_PACKETS how many.
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -27,11 +28,19 @@
 #include "util.h"
 
 #define RULESETS 12
-#define PACKETS 600
-#define LARGE 6000 /* rules, of which a packet meets few */
+#define PACKETS 600 /* of each ruleset, and as many broken ones */
+#define LARGE 6000  /* rules, of which a packet meets few */
 #define DEPTH 64
 
 static uint32_t seed = 20261121;
+static uint32_t packets_each = PACKETS;
+
+static uint32_t from_environment(const char *name, uint32_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? (uint32_t)strtoul(text, NULL, 10) : otherwise;
+}
 
 static uint32_t below(uint32_t limit)
 {
@@ -473,7 +482,7 @@ static unsigned int wrong_spoilt(const struct trial *trial, uint8_t family)
 {
 	unsigned int wrong = 0;
 
-	for (uint32_t i = 0; i < PACKETS; i++) {
+	for (uint32_t i = 0; i < packets_each; i++) {
 		struct sample sample;
 		int xdp, tc;
 
@@ -514,10 +523,8 @@ static void try_ruleset(uint8_t family, uint32_t rules, uint32_t chains, uint32_
 /* Fewer where the processor is emulated: loading a ruleset takes seconds there. */
 static uint32_t ruleset_count(void)
 {
-	const char *slow = getenv("BPFW_TEST_SLOW");
-	long factor = slow ? strtol(slow, NULL, 10) : 1;
-
-	return factor > 1 ? 2 : RULESETS;
+	return from_environment("BPFW_TEST_RULESETS",
+				from_environment("BPFW_TEST_SLOW", 1) > 1 ? 2 : RULESETS);
 }
 
 /* ---- All kinds of operations at once: what old verifiers have most to do with --------------- */
@@ -538,6 +545,9 @@ static const char everything[] =
 	"-A INPUT -m hashlimit --hashlimit-upto 5/min --hashlimit-name x --hashlimit-mode srcip\n"
 	"-A INPUT -m hashlimit --hashlimit-upto 5kb/s --hashlimit-name y --hashlimit-mode "
 	"srcip,dstip,srcport\n"
+	"-A INPUT -m recent --set --name x --rdest\n"
+	"-A INPUT -m recent ! --update --seconds 5 --reap --hitcount 200 --rttl --name x --rdest\n"
+	"-A INPUT -m recent --remove --name y\n"
 	"-A INPUT -m addrtype --dst-type LOCAL -m iprange --src-range 10.0.0.1-10.0.0.9\n"
 	"COMMIT\n";
 
@@ -551,6 +561,7 @@ static char *text_for(uint8_t family)
 		  "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4 -m hl --hl-gt" },
 		{ " -f\n", "\n" },
 		{ "10.0.0.1-10.0.0.9", "fd00::1-fd00::9" },
+		{ "COMMIT\n", "-A INPUT -m rt ! --rt-type 0 --rt-segsleft 1:3 -j DROP\nCOMMIT\n" },
 	};
 	char *text = strdup(everything);
 
@@ -595,6 +606,8 @@ int main(void)
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
 	const uint32_t rulesets = ruleset_count();
 
+	seed = from_environment("BPFW_TEST_SEED", seed);
+	packets_each = from_environment("BPFW_TEST_PACKETS", PACKETS);
 	if (geteuid())
 		tap_skip_all("BPF_PROG_TEST_RUN needs root");
 	/* A namespace without routes: all that comes in is for INPUT. */
@@ -602,8 +615,8 @@ int main(void)
 		tap_skip_all("no network namespaces here");
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		for (uint32_t number = 0; number < rulesets; number++)
-			try_ruleset(families[i], 5 + below(120), 1 + below(12), PACKETS);
-		try_ruleset(families[i], LARGE, 16, PACKETS);
+			try_ruleset(families[i], 5 + below(120), 1 + below(12), packets_each);
+		try_ruleset(families[i], LARGE, 16, packets_each);
 		load_everything(families[i]);
 	}
 	tap(dropped > accepted / 10 && accepted > dropped / 10, "both verdicts were met: %u, %u",

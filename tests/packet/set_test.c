@@ -629,6 +629,135 @@ static void test_large(uint8_t family)
 	set_destroy(&store, set);
 }
 
+static uint32_t set_exist(uint32_t set, uint8_t family, uint32_t timeout, uint32_t first,
+			  uint32_t count)
+{
+	uint32_t failed = 0;
+
+	for (uint32_t i = first; i < first + count; i++) {
+		struct set_entry entry = large_entry(i, family);
+
+		entry.timed = true;
+		entry.timeout = timeout;
+		failed += set_add(&store, set, &entry, true) != 0;
+	}
+	return failed;
+}
+
+static size_t count_listed(uint32_t set)
+{
+	struct set_entry *entries;
+	size_t count = 0;
+
+	if (!set_list(&store, set, &entries, &count))
+		set_entries_free(entries, count);
+	return count;
+}
+
+/* Those up to 120 and from 620 on stay in, but for 810 to 819; the others end within 4 seconds. */
+static uint32_t change_ends(uint32_t set, uint8_t family)
+{
+	const uint32_t in = count_in(set, family, 0, LARGE);
+	uint32_t failed = in != LARGE;
+
+	rules_change(family, 1, 3600, 0, 100);
+	failed += set_exist(set, family, 3600, 100, 20);
+	rules_change(family, 1, 2, 500, 100);
+	failed += set_exist(set, family, 2, 600, 20);
+	rules_change(family, 1, 0, 700, 10);
+	rules_change(family, 0, 2, 800, 10);
+	rules_change(family, 2, -1, 810, 10);
+	return failed;
+}
+
+static bool ended(uint32_t set, uint8_t family)
+{
+	return count_in(set, family, 0, 120) == 120 && count_in(set, family, 120, 500) == 0 &&
+	       count_in(set, family, 620, 190) == 190 && count_in(set, family, 810, 10) == 0 &&
+	       count_in(set, family, 820, LARGE) == LARGE - 820;
+}
+
+/* What is in front of a large set knows ends, which rules and `set add --exist` change. */
+static void test_large_ends(uint8_t family)
+{
+	const uint32_t set =
+		(uint32_t)make("ends", SET_HASH_IP, family, SET_WITH_TIMEOUT, 3600, 2 * LARGE);
+	uint32_t failed, tries = 0;
+
+	for (listed = 0; listed < LARGE; listed++) {
+		list[listed] = large_entry(listed, family);
+		list[listed].timed = listed < 500;
+		list[listed].timeout = 4;
+	}
+	if (set_fill(&store, set, list, listed, true))
+		tap_bail_out("the set cannot be made");
+	failed = change_ends(set, family);
+	while (!ended(set, family) && tries++ < 100)
+		usleep(100000);
+	tap(!failed && tries > 5 && tries < 100,
+	    "hash:ip, IPv%d: entries of a large set end when it is time, and not before",
+	    family == AF_INET ? 4 : 6);
+	tap(count_listed(set) == LARGE - 510, "... and are not listed (%zu are)",
+	    count_listed(set));
+	rules_change(family, 0, 3600, 120, 10);
+	failed = set_exist(set, family, 3600, 130, 10);
+	tap(!failed && count_in(set, family, 0, 140) == 140 && count_in(set, family, 140, 480) == 0,
+	    "... and can be added again");
+	tap(!set_fill(&store, set, &list[1000], 100, false) &&
+		    count_in(set, family, 0, 140) == 140 && count_in(set, family, 140, 480) == 0 &&
+		    count_in(set, family, 620, LARGE) == LARGE - 630,
+	    "... and are as they were after a file has added to the set");
+	set_destroy(&store, set);
+}
+
+static struct set_entry large_net(uint32_t i, uint32_t timeout)
+{
+	return (struct set_entry){ .addr = { 0x20, (uint8_t)(i >> 8), (uint8_t)i },
+				   .length = 24,
+				   .timed = timeout > 0,
+				   .timeout = timeout };
+}
+
+static uint32_t net_exist(uint32_t set, uint32_t timeout, uint32_t first, uint32_t count)
+{
+	uint32_t failed = 0;
+
+	for (uint32_t i = first; i < first + count; i++) {
+		const struct set_entry net = large_net(i, timeout);
+
+		failed += set_add(&store, set, &net, true) != 0;
+	}
+	return failed;
+}
+
+/* Prefixes end beside others that stay: what answers first knows the first end. */
+static void test_net_ends(uint8_t family)
+{
+	const uint32_t set =
+		(uint32_t)make("ends", SET_HASH_NET, family, SET_WITH_TIMEOUT, 0, 2 * LARGE);
+	uint32_t failed, tries = 0;
+	bool done;
+
+	for (listed = 0; listed < LARGE; listed++)
+		list[listed] = large_net(listed, listed % 4 ? 3600 : 3);
+	if (set_fill(&store, set, list, listed, true))
+		tap_bail_out("the set cannot be made");
+	failed = count_in(set, family, 0, LARGE) != LARGE;
+	failed += net_exist(set, 3600, 0, 1) + net_exist(set, 0, 4, 1) + net_exist(set, 2, 1, 2);
+	do {
+		usleep(100000);
+		done = count_in(set, family, 0, 8) == 6 && count_in(set, family, 0, 1) == 1 &&
+		       count_in(set, family, 4, 1) == 1 && count_in(set, family, 3, 1) == 1 &&
+		       count_in(set, family, 8, LARGE) == (LARGE - 8) / 4 * 3;
+	} while (!done && tries++ < 100);
+	tap(!failed && done && tries > 5,
+	    "hash:net, IPv%d: prefixes of a large set end when it is time, and not before",
+	    family == AF_INET ? 4 : 6);
+	failed = net_exist(set, 3600, 8, 1);
+	tap(!failed && count_in(set, family, 8, 4) == 4, "... and can be added again");
+	set_destroy(&store, set);
+}
+
 /* The set is filled with a front or without one, more is added to it, or one entry changes. */
 static int change_ip(uint32_t set, uint8_t family)
 {
@@ -1031,6 +1160,8 @@ int main(void)
 		test_beside(families[f]);
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
 		test_large(families[f]);
+		test_large_ends(families[f]);
+		test_net_ends(families[f]);
 		test_large_beside(families[f]);
 	}
 	test_killed();

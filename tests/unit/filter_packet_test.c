@@ -249,11 +249,44 @@ static void broken_captures_are_refused(void **state)
 	assert_int_equal(packet_capture_next(&capture, &packet), 1);
 	assert_int_equal(packet_capture_next(&capture, &packet), -EBADMSG);
 	packet_capture_close(&capture);
-	begin_capture(&file, false, 0xa1b2c3d4, 1);
-	put_packet(&file, plain, sizeof(plain), 5);
-	assert_int_equal(open_capture(&file, &capture), 0);
-	assert_int_equal(packet_capture_next(&capture, &packet), -EBADMSG);
-	packet_capture_close(&capture);
+}
+
+static void lengths_of_records_are_judged(void **state)
+{
+	static const struct {
+		uint32_t held, captured, length;
+		int wanted;
+		bool more; /* the next record is found */
+	} records[] = {
+		{ sizeof(plain), sizeof(plain), sizeof(plain) - 1, -EINVAL, true },
+		{ 0, 0, PACKET_MAX + 1, -E2BIG, true },
+		{ 0, 0, 0, -ENODATA, true },
+		{ PACKET_LINK, PACKET_LINK, PACKET_LINK, -ENODATA, true },
+		{ 1, 1, 1, -ENODATA, true },
+		{ 0, 0xfffffff0, 0xfffffff0, -EPROTO, false },
+		{ 0, 0x7ffffff0, 0xfffffff0, -EPROTO, false },
+		{ 0, 262144, 262144, -EBADMSG, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(records); i++) {
+		struct packet_capture capture;
+		struct capture_file file;
+		struct packet packet;
+
+		begin_capture(&file, false, 0xa1b2c3d4, 1);
+		put(&file, 0);
+		put(&file, 0);
+		put(&file, records[i].captured);
+		put(&file, records[i].length);
+		assert_int_equal(fwrite(plain, 1, records[i].held, file.to), records[i].held);
+		put_packet(&file, plain, sizeof(plain), sizeof(plain));
+		assert_int_equal(open_capture(&file, &capture), 0);
+		assert_int_equal(packet_capture_next(&capture, &packet), records[i].wanted);
+		if (records[i].more)
+			assert_int_equal(packet_capture_next(&capture, &packet), 1);
+		packet_capture_close(&capture);
+	}
 }
 
 int main(void)
@@ -265,6 +298,7 @@ int main(void)
 		cmocka_unit_test(digits_are_packets_or_frames),
 		cmocka_unit_test(captures_are_read),
 		cmocka_unit_test(broken_captures_are_refused),
+		cmocka_unit_test(lengths_of_records_are_judged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -347,7 +347,8 @@ struct refusal {
 #define LACKING -EOPNOTSUPP
 #define MATCHES                                                                                       \
 	" there are tcp udp sctp icmp multiport iprange mark dscp tos ecn ttl length tcpmss pkttype " \
-	"mac addrtype limit hashlimit connlimit set comment u32 statistic time conntrack state"
+	"mac addrtype limit hashlimit connlimit set comment u32 statistic time conntrack state "      \
+	"recent"
 #define TARGETS " there are ACCEPT DROP RETURN LOG NFLOG SET MARK REJECT"
 
 static const struct refusal refusals[] = {
@@ -424,10 +425,15 @@ static const struct refusal refusals[] = {
 	{ "-A INPUT ! -j DROP", "f:4:10: '-j': there is no ! before this option", WRONG },
 	{ "-A INPUT -c 1", "f:4:10: '-c': its value is missing", WRONG },
 	{ "-A INPUT -c a b", "f:4:13: 'a': not counters: PACKETS BYTES", WRONG },
-	{ "-A INPUT -m recent --set", "f:4:13: 'recent': not a match that is supported;" MATCHES,
-	  LACKING },
+	{ "-A INPUT -m string --algo bm",
+	  "f:4:13: 'string': not a match that is supported;" MATCHES, LACKING },
 	{ "-A INPUT -m udplite", "f:4:13: 'udplite': not a match that is supported;" MATCHES,
 	  LACKING },
+	{ "-A INPUT -m recent --set --hitcount 3",
+	  "f:4:13: 'recent': --seconds, --hitcount, --rttl and --reap are for --rcheck and --update",
+	  WRONG },
+	{ "-A INPUT -m recent --rcheck --hitcount 256", "f:4:40: '256': not a number from 0 to 255",
+	  WRONG },
 	{ "-A INPUT -j DNAT", "f:4:13: 'DNAT': not a target that is supported;" TARGETS, LACKING },
 	{ "-A INPUT -j QUEUE", "f:4:13: 'QUEUE': not a target that is supported;" TARGETS,
 	  LACKING },

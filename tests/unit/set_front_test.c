@@ -13,6 +13,7 @@
 #include "filter/set_front.h"
 
 #define KEYS 20000
+#define NOW 100000 /* when fronts are made, by the clock of sets */
 
 enum says {
 	OUT,
@@ -21,6 +22,7 @@ enum says {
 };
 
 static struct set_key keys[KEYS];
+static uint32_t ends[KEYS];
 
 static struct set_front make(bool narrow, uint32_t entries)
 {
@@ -28,7 +30,7 @@ static struct set_front make(bool narrow, uint32_t entries)
 	struct set_front front = { calloc(cells, sizeof(struct set_cell)), narrow };
 
 	assert_non_null(front.cells);
-	set_front_init(&front, cells, unit_random());
+	set_front_init(&front, cells, unit_random(), NOW);
 	return front;
 }
 
@@ -46,25 +48,33 @@ static struct set_key key_of(bool narrow, uint32_t number)
 	return key;
 }
 
-static enum says says(const struct set_front *front, const struct set_key *key)
+static enum says says_at(const struct set_front *front, const struct set_key *key, uint32_t now)
 {
-	const struct set_cell *bucket =
-		&front->cells[1 + set_front_bucket(&front->cells->front, key)];
-	const struct set_front_marks *marks = &bucket->front4.marks;
+	const struct set_front_head *head = &front->cells->front;
+	const struct set_cell *bucket = &front->cells[1 + set_front_bucket(head, key)];
 	const uint32_t places = front->narrow ? SET_FRONT_ADDRS : SET_FRONT_KEYS;
+	uint8_t span;
 
-	if (!front->cells->front.ready || (front->narrow && !key->addr[0]))
+	if (!head->ready || (front->narrow && !key->addr[0]))
 		return ASK;
 	for (uint32_t i = 0; i < places; i++) {
 		if (front->narrow ? bucket->front4.addr[i] != key->addr[0] :
 				    memcmp(&bucket->wide.key[i], key, sizeof(*key)) != 0)
 			continue;
-		return marks->timed >> i & 1 ? ASK : IN;
+		span = front->narrow ? bucket->front4.span[i] : bucket->wide.span[i];
+		if (span == SET_SPAN_FOREVER)
+			return IN;
+		return now >> SET_SPAN_SHIFT < head->since + set_span_units(span) ? IN : ASK;
 	}
-	return marks->full || __atomic_load_n(&marks->touched, __ATOMIC_ACQUIRE) ? ASK : OUT;
+	return __atomic_load_n(&bucket->wide.ask, __ATOMIC_ACQUIRE) ? ASK : OUT;
 }
 
-/* Even ones are in, each eighth of them may end; later some are changed. */
+static enum says says(const struct set_front *front, const struct set_key *key)
+{
+	return says_at(front, key, NOW);
+}
+
+/* Even ones are in, each eighth of them has ended already; later some are changed. */
 static void test_answers(void **state)
 {
 	(void)state;
@@ -75,7 +85,7 @@ static void test_answers(void **state)
 		for (uint32_t i = 0; i < KEYS; i++)
 			keys[i] = key_of(narrow, i);
 		for (uint32_t i = 0; i < KEYS; i += 2)
-			set_front_add(&front, &keys[i], i % 16 == 0);
+			set_front_add(&front, &keys[i], i % 16 ? SET_FOREVER : NOW - 1);
 		for (uint32_t i = 0; i < KEYS; i++)
 			assert_int_equal(says(&front, &keys[i]), ASK);
 		set_front_ready(&front);
@@ -111,12 +121,42 @@ static void test_twice(void **state)
 		struct set_front front = make(narrow, 1000);
 		const struct set_key key = key_of(narrow, 77), zero = { 0 };
 
-		set_front_add(&front, &key, false);
-		set_front_add(&front, &key, true);
-		set_front_add(&front, &zero, false);
+		set_front_add(&front, &key, SET_FOREVER);
+		set_front_add(&front, &key, NOW);
+		set_front_add(&front, &zero, SET_FOREVER);
 		set_front_ready(&front);
 		assert_int_equal(says(&front, &key), ASK);
 		assert_int_equal(says(&front, &zero), narrow ? ASK : IN);
+		free(front.cells);
+	}
+}
+
+/* From tenths of a second to years. What is said to be in is, and most of the time it is said. */
+static void test_ends(void **state)
+{
+	(void)state;
+	for (int narrow = 0; narrow < 2; narrow++) {
+		struct set_front front = make(narrow, KEYS);
+		uint32_t said_in = 0;
+
+		for (uint32_t i = 0; i < KEYS; i++) {
+			const uint32_t most = 1U << unit_below(30);
+
+			keys[i] = key_of(narrow, i);
+			ends[i] = NOW + unit_below(most);
+			set_front_add(&front, &keys[i], ends[i]);
+		}
+		set_front_ready(&front);
+		for (uint32_t i = 1; i < KEYS; i++) {
+			const uint32_t lasts = ends[i] - NOW, tenths = lasts / 10 * 9;
+
+			assert_int_equal(says_at(&front, &keys[i], ends[i]), ASK);
+			assert_true(says_at(&front, &keys[i], ends[i] - 1) != OUT);
+			assert_true(says_at(&front, &keys[i], NOW) != OUT);
+			if (lasts > 10 << SET_SPAN_SHIFT)
+				said_in += says_at(&front, &keys[i], NOW + tenths) == IN;
+		}
+		assert_true(said_in > KEYS / 3);
 		free(front.cells);
 	}
 }
@@ -134,7 +174,7 @@ static void test_collisions(void **state)
 		for (uint32_t i = 1; i <= 40; i++) {
 			const struct set_key key = key_of(narrow, i);
 
-			set_front_add(&front, &key, false);
+			set_front_add(&front, &key, SET_FOREVER);
 		}
 		set_front_ready(&front);
 		for (uint32_t i = 1; i <= 80; i++) {
@@ -177,7 +217,7 @@ static void test_race(void **state)
 			keys[i] = key_of(narrow, i);
 		assert_int_equal(pthread_create(&thread, NULL, touch_all, &race), 0);
 		for (uint32_t i = 0; i < KEYS; i++)
-			set_front_add(&front, &keys[KEYS - 1 - i], false);
+			set_front_add(&front, &keys[KEYS - 1 - i], SET_FOREVER);
 		pthread_join(thread, NULL); /* the grace period */
 		assert_int_equal(race.done, KEYS - 8);
 		set_front_clear_touched(&front);
@@ -195,9 +235,8 @@ static void test_race(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_twice),
-		cmocka_unit_test(test_collisions),
+		cmocka_unit_test(test_answers), cmocka_unit_test(test_twice),
+		cmocka_unit_test(test_ends),    cmocka_unit_test(test_collisions),
 		cmocka_unit_test(test_race),
 	};
 

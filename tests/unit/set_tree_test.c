@@ -207,8 +207,18 @@ static uint32_t search6(const struct set_cell *cells, const struct set_addr *add
 	return at;
 }
 
+static unsigned long fast_answers, skips, split_leaves, until_answers;
+
+static uint32_t state_now(uint32_t state, uint32_t until, uint32_t now)
+{
+	if (state != SET_FAST_UNTIL)
+		return state;
+	until_answers += until > now;
+	return until > now ? SET_FAST_IN : SET_FAST_LOOK;
+}
+
 /* SET_FAST_LOOK where there is no fast way. */
-static uint32_t search_fast4(const struct set_cell *cells, uint32_t addr)
+static uint32_t search_fast4(const struct set_cell *cells, uint32_t addr, uint32_t now)
 {
 	const uint32_t *words = cells[cells->head.fast].word;
 	unsigned int shift = 32 - SET_FAST_BITS;
@@ -227,35 +237,33 @@ static uint32_t search_fast4(const struct set_cell *cells, uint32_t addr)
 	leaf = &cells[word >> 3].fast4;
 	while (place < SET_FAST_LASTS && leaf->last[place] < (addr & 0xffff))
 		place++;
-	return leaf->states >> 2 * place & 3;
+	return state_now(leaf->states >> 2 * place & 3, leaf->until, now);
 }
 
-/* The word of the first entry of a leaf that has the 48 bits. */
-static uint32_t search_leaf6(const struct set_cell *leaf, unsigned int cells, uint64_t bits)
+/* What the last entry of a leaf says that has the bits. */
+static uint32_t search_leaf6(const struct set_fast6 *leaf, uint64_t bits, uint32_t now)
 {
-	unsigned int state = leaf->fast6.other, place = 0;
+	unsigned int i = 0, open;
 
-	for (unsigned int i = 0; i < cells * SET_FAST6_ENTRIES && !place; i++) {
-		const struct set_fast6 *part = &leaf[i / SET_FAST6_ENTRIES].fast6;
-		const unsigned int k = i % SET_FAST6_ENTRIES, open = part->entry[k] & 63;
-
-		if (((uint64_t)part->high[k] << 16 | part->low[k]) >> open != bits >> open)
-			continue;
-		state = part->entry[k] >> SET_FAST6_STATE_SHIFT;
-		place = i + 1;
+	for (; i < SET_FAST6_ENTRIES; i++) {
+		open = leaf->entry[SET_FAST6_ENTRIES - 1 - i] & 63;
+		if (leaf->entry[SET_FAST6_ENTRIES - 1 - i] >> open == bits >> open)
+			break;
 	}
-	return state == SET_FAST6_WORD ? leaf[cells].word[place] : state;
+	return state_now((leaf->in >> i & 1) + (leaf->look >> i & 1) * 2U, leaf->until, now);
 }
 
-static unsigned long fast_answers, skips, large_leaves, fast_prefixes;
-
-static uint32_t search_fast6(const struct set_cell *cells, uint64_t bits)
+static uint32_t search_fast6(const struct set_cell *cells, uint64_t bits, uint32_t now)
 {
-	const struct set_cell *trie = &cells[cells->head.fast], *cell;
-	uint32_t word = __atomic_load_n(trie->word, __ATOMIC_ACQUIRE);
+	const struct set_head *head = &cells->head;
+	const struct set_cell *trie = &cells[head->fast], *cell;
+	uint32_t word = __atomic_load_n(&head->fast_word, __ATOMIC_ACQUIRE);
 
-	if (!cells->head.fast)
+	if (!head->fast)
 		return SET_FAST_LOOK;
+	if (head->fast_skip && (bits ^ head->fast_bits) >> (64 - head->fast_skip))
+		return head->fast_other;
+	bits <<= head->fast_skip;
 	for (int step = 0; step < SET_FAST6_STEPS; step++) {
 		const unsigned int count = word >> 3 & 63;
 
@@ -272,17 +280,21 @@ static uint32_t search_fast6(const struct set_cell *cells, uint64_t bits)
 		}
 		bits <<= count;
 	}
-	if ((word & 7) != SET_FAST_LEAF)
-		return word;
-	large_leaves += (word >> 3 & 63) > 1;
-	return search_leaf6(&trie[word >> 9], word >> 3 & 63, bits >> 16);
+	if ((word & 7) == SET_FAST_LEAF) {
+		const unsigned int count = word >> 3 & 63;
+
+		split_leaves += count > 0;
+		cell = &trie[(word >> 9) + (count ? bits >> (64 - count) : 0)];
+		return search_leaf6(&cell->fast6, bits << count, now);
+	}
+	return (word & 7) < SET_FAST_LOOK ? word : SET_FAST_LOOK;
 }
 
 static bool search(const struct set_cell *cells, const struct set_addr *addr, uint32_t now)
 {
 	const uint32_t fast = cells->head.family == AF_INET ?
-				      search_fast4(cells, (uint32_t)addr->high) :
-				      search_fast6(cells, addr->high);
+				      search_fast4(cells, (uint32_t)addr->high, now) :
+				      search_fast6(cells, addr->high, now);
 	uint32_t label = cells->head.family == AF_INET ? search4(cells, (uint32_t)addr->high) :
 							 search6(cells, addr);
 	uint32_t number;
@@ -290,10 +302,6 @@ static bool search(const struct set_cell *cells, const struct set_addr *addr, ui
 	fast_answers += (fast & 7) != SET_FAST_LOOK;
 	if ((fast & 7) < SET_FAST_LOOK)
 		return (fast & 7) == SET_FAST_IN;
-	if ((fast & 7) == SET_FAST_PREFIX) {
-		fast_prefixes++;
-		label = fast >> 3 << SET_LABEL_SHIFT | SET_LABEL_LOOK;
-	}
 	number = label >> SET_LABEL_SHIFT;
 	if (!(label & SET_LABEL_LOOK))
 		return number;
@@ -442,7 +450,7 @@ static void test_changes(void **state)
 		free(tree.cells);
 	}
 	assert_true(fast_answers > 1000);
-	assert_true(fast_prefixes > 300 && skips > 1000 && large_leaves > 100);
+	assert_true(until_answers > 300 && skips > 1000 && split_leaves > 100);
 }
 
 static void test_room(void **state)

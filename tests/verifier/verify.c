@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter_layout.h"
+
 #define MAX_SWITCHES 8
 #define LOG_SIZE (1 << 20)
 #define LOG_STATISTICS 4 /* BPF_LOG_STATS: one line in the end, and why a program is refused */
@@ -27,6 +29,14 @@
 
 /* What the daemon sets before loading and is 0 in the object: masks, seeds, sizes */
 #define NUMBER 0x1fff
+
+/* Tables of xt_recent's, as large as they are where nobody has said otherwise. */
+#define RECENT_SLOTS 100
+#define RECENT_CHAINS 256
+#define RECENT_STAMPS 32
+#define RECENT_SIZE                                                     \
+	(sizeof(struct filter_recent) + RECENT_CHAINS * sizeof(__u32) + \
+	 RECENT_SLOTS * FILTER_RECENT_SLOT_SIZE(RECENT_STAMPS))
 
 struct switches {
 	size_t count;
@@ -112,7 +122,7 @@ static const struct btf_type *setting_type(const struct btf *btf, uint32_t id)
 static bool is_tried(const char *name)
 {
 	static const char *const tried[] = { "wide_access", "detect_partial", "is_ipv6",
-					     "is_tracked" };
+					     "is_tracked", "used_tuples" };
 
 	for (size_t i = 0; i < sizeof(tried) / sizeof(*tried); i++)
 		if (!strcmp(name, tried[i]))
@@ -121,12 +131,30 @@ static bool is_tried(const char *name)
 }
 
 /* Masks of what a ruleset uses have all their bits. */
+static uint64_t number_for(const char *name)
+{
+	static const struct {
+		const char *name;
+		uint64_t number;
+	} sizes[] = {
+		{ "recent_slots", RECENT_SLOTS },
+		{ "recent_chains", RECENT_CHAINS },
+		{ "recent_stamps", RECENT_STAMPS },
+	};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		if (!strcmp(name, sizes[i].name))
+			return sizes[i].number;
+	return strncmp(name, "used_", strlen("used_")) ? NUMBER : UINT64_MAX;
+}
+
+/* What has a value in the object keeps it, but for the sizes. */
 static void set_number(const char *name, uint8_t *value, uint32_t size)
 {
-	const uint64_t number = strncmp(name, "used_", strlen("used_")) ? NUMBER : UINT64_MAX;
+	const uint64_t number = number_for(name);
 	const uint8_t zero[sizeof(number)] = { 0 };
 
-	if (size > sizeof(number) || memcmp(value, zero, size))
+	if (size > sizeof(number) || (number == NUMBER && memcmp(value, zero, size)))
 		return;
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 	memcpy(value, (const uint8_t *)&number + sizeof(number) - size, size);
@@ -234,6 +262,7 @@ static void choose_program(struct bpf_object *object, const struct bpf_program *
 static bool configure(struct bpf_object *object, size_t combination, struct switches *switches)
 {
 	struct bpf_map *map = find_rodata(object);
+	struct bpf_map *recents = bpf_object__find_map_by_name(object, "recents");
 	uint8_t *rodata = NULL;
 	size_t size;
 
@@ -241,6 +270,8 @@ static bool configure(struct bpf_object *object, size_t combination, struct swit
 		rodata = bpf_map__initial_value(map, &size);
 	if (rodata)
 		*switches = read_settings(bpf_object__btf(object), rodata);
+	if (recents)
+		bpf_map__set_value_size(recents, RECENT_SIZE);
 	for (size_t i = 0; i < switches->count; i++)
 		rodata[switches->offset[i]] = combination >> i & 1;
 	return !(combination >> switches->count);
