@@ -13,9 +13,10 @@
 #include "filter_sets.h"
 #include "filter_step.h"
 
-#define STEPS 32     /* of one program; then it calls itself */
-#define HEAVY_TURN 8 /* each so manieth step may be a heavy one: each turn is verified by itself */
-#define ROUNDS 29    /* the kernel allows 33 tail calls in all */
+#define STEPS 32         /* of one program; then it calls itself */
+#define HEAVY_TURN 8     /* each so manieth step may be a heavy one, */
+#define HEAVIEST_TURN 16 /* or one of the heaviest */
+#define ROUNDS 29        /* the kernel allows 33 tail calls in all */
 
 /* ---- Entry ----------------------------------------------------------------------- */
 
@@ -198,6 +199,15 @@ static __always_inline bool hides_protocol(const struct filter_walk *walk)
 	       walk->protocol == NEXTHDR_DEST;
 }
 
+/*
+ * What is sent on from here would not meet FORWARD any more. The kernel drops it unless
+ * accept_source_route or seg6_enabled is set (ip_rcv_options(), ipv6_rthdr_rcv()).
+ */
+static __always_inline bool is_held_back(const struct filter_walk *walk, __u32 hook)
+{
+	return hook == FILTER_HOOK_INPUT && walk->goes_on;
+}
+
 /* Begin: what is the packet, which chain is it for? Returns STEP_ON, or FILTER_DROP. */
 static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 {
@@ -224,9 +234,8 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 		return FILTER_DROP;
 	if (uses_operation(FILTER_OP_ROUTING) && walk->bad_routing)
 		return FILTER_DROP;
-	/* What is sent on from here would not meet FORWARD any more. The kernel drops it unless
-	 * accept_source_route or seg6_enabled is set (ip_rcv_options(), ipv6_rthdr_rcv()). */
-	if (hook == FILTER_HOOK_INPUT && walk->goes_on)
+	/* ip_rcv_options() drops it before INPUT, or routes it on. */
+	if (!is_ipv6 && is_held_back(walk, hook))
 		return FILTER_DROP;
 	parse_link(walk, frame);
 	parse_options(walk, frame);
@@ -235,6 +244,14 @@ static __always_inline int begin(struct filter_walk *walk, struct frame *frame)
 	walk->generation = generation;
 	classify(walk);
 	return enter_start(walk, hook) ? STEP_ON : FILTER_DROP;
+}
+
+/* What a turn of the loop is for. Each is verified by itself: what is dear is in few of them. */
+static __always_inline enum filter_op_kind last_kind(int turn)
+{
+	if (turn % HEAVIEST_TURN == HEAVIEST_TURN - 1)
+		return FILTER_OP_LAST;
+	return turn % HEAVY_TURN == HEAVY_TURN - 1 ? FILTER_OP_HEAVIEST - 1 : FILTER_OP_HEAVY - 1;
 }
 
 static __always_inline int judge(struct frame *frame)
@@ -249,7 +266,9 @@ static __always_inline int judge(struct frame *frame)
 	if (walk->generation != generation)
 		verdict = begin(walk, frame);
 	for (int i = 0; i < STEPS && verdict == STEP_ON; i++)
-		verdict = step(walk, frame, i % HEAVY_TURN == HEAVY_TURN - 1);
+		verdict = step(walk, frame, last_kind(i));
+	if (is_ipv6 && verdict == FILTER_ACCEPT && is_held_back(walk, walk->hook))
+		verdict = FILTER_DROP;
 	if (nat_is(walk, FILTER_NAT_ASKED) && verdict == FILTER_ACCEPT) {
 		translate(walk);
 		walk->generation = 0; /* from its beginning, with the new destination */

@@ -161,10 +161,12 @@ enum filter_op_kind {
 		FILTER_OP_HEAVY, /* the word at a, from where c says; not beyond the end */
 	FILTER_OP_NTH,   /* a: its struct filter_tally; one packet in b + 1, counted from c */
 	FILTER_OP_LIMIT, /* a: its struct filter_tally; b: XT_LIMIT_SCALE of a packet; c: burst */
-	FILTER_OP_HASHLIMIT, /* a: its struct filter_hashlimit */
+	FILTER_OP_DATE,  /* from a to b, in seconds since 1970; c: local time */
+	FILTER_OP_TIME,  /* a: FILTER_TIME_*, b: seconds of the day, c: days of the month */
+	FILTER_OP_HEAVIEST, /* from here on: in even fewer of them */
+	FILTER_OP_HASHLIMIT = FILTER_OP_HEAVIEST,
 	FILTER_OP_RECENT, /* table a, in b seconds (0: ever); c: FILTER_RECENT_*, and how often */
-	FILTER_OP_DATE,   /* from a to b, in seconds since 1970; c: local time */
-	FILTER_OP_TIME,   /* a: FILTER_TIME_*, b: seconds of the day, c: days of the month */
+	FILTER_OP_LAST = FILTER_OP_RECENT,
 };
 
 /* What u32 does with a number, as XT_U32_* has it; the last is for the first word of a test. */
@@ -606,7 +608,8 @@ struct filter_walk {
 	__u8 packet_type;
 	__u16 mac_low; /* the Ethernet source's last two bytes; all as in memory */
 	__u32 mac_high;
-	__u8 goes_on;                 /* a source route: where it goes to is not its end */
+	__u8 goes_on;                 /* a source route: its destination is not its end; */
+	__u8 route_ends;              /* or it is */
 	__u8 bad_options;             /* the kernel drops it where a rule looks at TCP options */
 	__u8 bare;                    /* in front of the IP header is no Ethernet header */
 	__u16 option_at, options_end; /* in the frame, while options are gone over */

@@ -90,7 +90,7 @@ static __always_inline bool operation_matches(struct filter_walk *walk, const st
 }
 
 static __always_inline bool heavy_matches(struct filter_walk *walk, const struct frame *frame,
-					  const struct filter_op *op)
+					  const struct filter_op *op, enum filter_op_kind last)
 {
 	switch (op->kind) {
 	case FILTER_OP_U32_WORD:
@@ -100,9 +100,11 @@ static __always_inline bool heavy_matches(struct filter_walk *walk, const struct
 	case FILTER_OP_LIMIT:
 		return uses_operation(FILTER_OP_LIMIT) && limit_matches(op);
 	case FILTER_OP_HASHLIMIT:
-		return uses_operation(FILTER_OP_HASHLIMIT) && hashlimit_matches(walk, op->a);
+		return last >= FILTER_OP_HASHLIMIT && uses_operation(FILTER_OP_HASHLIMIT) &&
+		       hashlimit_matches(walk, op->a);
 	case FILTER_OP_RECENT:
-		return uses_operation(FILTER_OP_RECENT) && recent_matches(walk, op);
+		return last >= FILTER_OP_RECENT && uses_operation(FILTER_OP_RECENT) &&
+		       recent_matches(walk, op);
 	case FILTER_OP_DATE:
 		return uses_operation(FILTER_OP_DATE) && date_matches(op);
 	case FILTER_OP_TIME:
@@ -112,16 +114,19 @@ static __always_inline bool heavy_matches(struct filter_walk *walk, const struct
 	}
 }
 
-/* The matches of a header do not hold without one, not even when negated. */
+/*
+ * The matches of a header do not hold without one, not even when negated. No kind beyond `last`
+ * gets here.
+ */
 static __always_inline bool match(struct filter_walk *walk, const struct frame *frame,
-				  const struct filter_op *op, bool heavy)
+				  const struct filter_op *op, enum filter_op_kind last)
 {
 	if ((op->flags & FILTER_OP_NEEDS_L4) && !walk->has_l4)
 		return false;
 	if ((op->flags & FILTER_OP_NEEDS_MAC) && !walk->has_mac)
 		return false;
-	if (heavy && op->kind >= FILTER_OP_HEAVY)
-		return heavy_matches(walk, frame, op) != !!(op->flags & FILTER_OP_NEGATED);
+	if (last >= FILTER_OP_HEAVY && op->kind >= FILTER_OP_HEAVY)
+		return heavy_matches(walk, frame, op, last) != !!(op->flags & FILTER_OP_NEGATED);
 	return operation_matches(walk, frame, op) != !!(op->flags & FILTER_OP_NEGATED);
 }
 

@@ -14,6 +14,8 @@
 #define SCTP_HLEN 12
 #define IPV6_EXTENSIONS 8 /* headers before the transport's */
 #define SEGMENTS_LEFT_BYTE 3
+#define MOBILE_ROUTING 2 /* the type (RFC 6275, 6.4), and its header's length */
+#define MOBILE_UNITS 2
 #define IPV4_OPTIONS_MAX 40
 #define IPOPT_END 0
 #define IPOPT_NOOP 1
@@ -188,10 +190,26 @@ static __always_inline enum parsed parse_ipv4(struct filter_walk *walk, struct f
 	return walk->fragment ? PARSED : parse_transport(walk, frame);
 }
 
+/*
+ * As ipv6_rthdr_rcv() sees a header with segments left: those of types that it does not know end here,
+ * with an ICMP error. That of Mobile IPv6 leads to this machine's home address, where the
+ * next header is looked at. Types beyond that go on, or may do so in a later kernel.
+ */
+static __always_inline void note_source_route(struct filter_walk *walk, const __u8 *header)
+{
+	const __u8 type = header[2], left = header[SEGMENTS_LEFT_BYTE];
+
+	if (!left || walk->route_ends || walk->goes_on)
+		return;
+	walk->goes_on = type > MOBILE_ROUTING;
+	walk->route_ends = type < MOBILE_ROUTING ||
+			   (type == MOBILE_ROUTING && (header[1] != MOBILE_UNITS || left != 1));
+}
+
 /* ip6t_rt: the first one counts; one that says it is longer than the packet gets that dropped. */
 static __always_inline void note_routing(struct filter_walk *walk, const __u8 *header)
 {
-	walk->goes_on |= header[SEGMENTS_LEFT_BYTE] != 0;
+	note_source_route(walk, header);
 	if (walk->has_routing)
 		return;
 	walk->has_routing = 1;
@@ -284,6 +302,7 @@ static __always_inline enum parsed parse_packet(struct filter_walk *walk, struct
 	walk->bad_routing = 0;
 	walk->bad_tcp = 0;
 	walk->goes_on = 0;
+	walk->route_ends = 0;
 	walk->cut = 0;
 	walk->tcp_flags = 0;
 	return is_ipv6 ? parse_ipv6(walk, frame) : parse_ipv4(walk, frame);

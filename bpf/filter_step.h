@@ -171,9 +171,9 @@ static __always_inline int need(const struct filter_walk *walk, const struct fil
 }
 
 static __always_inline int take_match(struct filter_walk *walk, const struct frame *frame,
-				      const struct filter_op *op, bool heavy)
+				      const struct filter_op *op, enum filter_op_kind last)
 {
-	if (op->kind >= FILTER_OP_HEAVY && !heavy)
+	if (op->kind > last)
 		return STEP_ON; /* in one of the turns to come */
 	if ((op->flags & FILTER_OP_NEEDS_OPTIONS) && walk->bad_options)
 		return FILTER_DROP;
@@ -182,7 +182,7 @@ static __always_inline int take_match(struct filter_walk *walk, const struct fra
 	if (uses_operation(FILTER_OP_CONNLIMIT) && (op->flags & FILTER_OP_NEEDS_TUPLE) &&
 	    walk->no_tuple)
 		return FILTER_DROP;
-	if (match(walk, frame, op, heavy)) {
+	if (match(walk, frame, op, last)) {
 		walk->operation += 1 + op->skip;
 	} else if (op->otherwise) {
 		walk->operation += op->otherwise;
@@ -193,8 +193,9 @@ static __always_inline int take_match(struct filter_walk *walk, const struct fra
 	return STEP_ON;
 }
 
-/* `heavy`: this turn is for heavy operations too. */
-static __always_inline int step(struct filter_walk *walk, const struct frame *frame, bool heavy)
+/* `last`: of operations, this turn is for kinds up to that. */
+static __always_inline int step(struct filter_walk *walk, const struct frame *frame,
+				enum filter_op_kind last)
 {
 	const struct filter_op *op;
 	int needs;
@@ -213,7 +214,7 @@ static __always_inline int step(struct filter_walk *walk, const struct frame *fr
 	if (op->kind < FILTER_OP_MATCHES)
 		return take_target(walk, frame, op);
 	needs = need(walk, op);
-	return needs == STEP_ON ? take_match(walk, frame, op, heavy) : needs;
+	return needs == STEP_ON ? take_match(walk, frame, op, last) : needs;
 }
 
 #endif /* BPFW_FILTER_STEP_H */

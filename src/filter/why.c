@@ -359,6 +359,9 @@ static const char broken[] =
 	"it is broken, or what the rules look at cannot be found: behind its extension headers, or "
 	"where an encapsulating route leads";
 
+static const char source_route[] =
+	"it has a source route: sent on from here it would not meet FORWARD";
+
 /* Why no rule was asked */
 static const char *why_not(const struct copy_answer *answer)
 {
@@ -368,10 +371,22 @@ static const char *why_not(const struct copy_answer *answer)
 		return "rules look at TCP, and its header is cut short or would be overwritten by "
 		       "a fragment";
 	if (answer->walk.goes_on)
-		return "it has a source route: sent on from here it would not meet FORWARD";
+		return source_route;
 	if (answer->walk.cut)
 		return "rules look at its transport header, which is cut short";
 	return broken;
+}
+
+/* Why no rule has decided */
+static const char *why_no_end(const struct copy_answer *answer)
+{
+	if (answer->walk.bad_options)
+		return "a rule looks at its TCP options, which are cut short";
+	if (answer->walk.bad_ports)
+		return "a rule groups packets by ports, and it has none";
+	if (answer->walk.no_tuple)
+		return "a rule counts connections, and it can be of none";
+	return "the rules came to no end: it meets more of them than a packet may";
 }
 
 static bool decides(const struct rule *rule)
@@ -383,6 +398,18 @@ static bool decides(const struct rule *rule)
 static const struct rule *met_rule(const struct ruleset *ruleset, const struct filter_met *met)
 {
 	return met->rule < ruleset->rule_count ? &ruleset->rules[met->rule] : NULL;
+}
+
+/* INPUT has accepted it, but it would not stay here. */
+static bool is_held_back(const struct explanation *explanation, const struct copy_answer *answer)
+{
+	const struct chain *input = &explanation->ruleset->chains[FILTER_HOOK_INPUT];
+
+	if (!answer->drops || !answer->walk.goes_on || answer->walk.hook != FILTER_HOOK_INPUT)
+		return false;
+	if (explanation->rule)
+		return explanation->rule->target.kind == TARGET_ACCEPT;
+	return explanation->by_policy && input->policy == POLICY_ACCEPT;
 }
 
 static void explain(struct explanation *explanation, const struct ruleset *ruleset,
@@ -403,15 +430,13 @@ static void explain(struct explanation *explanation, const struct ruleset *rules
 		explanation->rule = met_rule(ruleset, last);
 	if (explanation->rule && !decides(explanation->rule))
 		explanation->rule = NULL;
-	if (!explanation->rule && !answer->by_policy && answer->walk.bad_options)
-		explanation->reason = "a rule looks at its TCP options, which are cut short";
-	else if (!explanation->rule && !answer->by_policy && answer->walk.bad_ports)
-		explanation->reason = "a rule groups packets by ports, and it has none";
-	else if (!explanation->rule && !answer->by_policy && answer->walk.no_tuple)
-		explanation->reason = "a rule counts connections, and it can be of none";
-	else if (!explanation->rule && !answer->by_policy)
-		explanation->reason = "the rules came to no end: it meets more of them than a "
-				      "packet may";
+	if (is_held_back(explanation, answer)) {
+		explanation->rule = NULL;
+		explanation->by_policy = false;
+		explanation->reason = source_route;
+	} else if (!explanation->rule && !answer->by_policy) {
+		explanation->reason = why_no_end(answer);
+	}
 }
 
 static const char *verdict(const struct explanation *explanation, const struct copy_answer *answer)

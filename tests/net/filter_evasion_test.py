@@ -392,6 +392,13 @@ def source_routes_do_not_lead_around_forward(context, hook, version):
     equal(arrived(), len(packets), "packets that arrive without rules")
     router.load(NO_RULES.replace("FORWARD ACCEPT", "FORWARD DROP"), version)
     equal(arrived(), 0, "packets that arrive with FORWARD's policy DROP")
+    said = router.bpfw("why", "--in", "lan0", "--packet", packets[0].hex()).stdout
+    expect("source route" in said, f"no reason: {said}")
+    if version == 6:  # INPUT is asked before
+        router.load(ruleset("-A INPUT -m rt --rt-type 4 --rt-segsleft 1 -j ACCEPT"), version)
+        equal(arrived(), 0, "packets that arrive with INPUT's ACCEPT")
+        shown = router.bpfw("show", "-6", "--counters").stdout
+        expect("[1:96] -A INPUT" in shown, f"INPUT has not counted it: {shown}")
     # Other options and headers are none.
     data = frames.udp(NEAR[version][0], LOCAL[version][0], 5000, PASSED, bytes(8))
     other = (ip(4, LOCAL[4][0], socket.IPPROTO_UDP, data, options=b"\7\7\4" + bytes(4))
