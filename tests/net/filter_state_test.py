@@ -243,8 +243,10 @@ class Dialogue:
         self.errors += 1
         packet = self.last or self.wire.frame(self.side, self.here, self.there,
                                               socket.IPPROTO_UDP, bytes(8))[14:]
-        # Of other protocols conntrack wants no more than the addresses, but NAT does.
-        cut = not self.errors % 3 and packet[9 if version == 4 else 6] in WITH_ENDS
+        # Of other protocols conntrack wants no more than the addresses. What masquerading
+        # wants it misses before FORWARD, where bpfw has counted the packet already.
+        cut = not self.errors % 3 and (self.wire.nat != "masquerade" or
+                                       packet[9 if version == 4 else 6] in WITH_ENDS)
         quoted = (22 if version == 4 else 42) if cut else 60
         src = FAR[version][1] if from_third else self.ends(True)[0]
         dst = self.ends(True)[1]
