@@ -127,17 +127,41 @@ void rows_set(struct rows *rows, uint32_t rule, bool value)
 	rows->changed |= UINT64_C(1) << part;
 }
 
-static int intern_part(struct rows *rows, uint32_t part)
+static uint32_t words_of(const struct filter_block *block)
 {
-	const struct filter_block *block = &rows->current[part];
-	uint32_t number, words = 0;
-	int err = intern(&rows->blocks, block, &number);
+	uint32_t words = 0;
 
-	if (err)
-		return err;
 	for (uint32_t i = 0; i < FILTER_BLOCK_WORDS; i++)
 		words |= (uint32_t) !!block->word[i] << i;
-	rows->part[part] = (struct filter_part){ number, words };
+	return words;
+}
+
+/* Which parts of the row being made have rules, and which words of these */
+static uint64_t summarize(struct rows *rows)
+{
+	uint64_t summary = 0;
+
+	for (uint32_t i = 0; i < rows->parts; i++) {
+		if (rows->changed & (UINT64_C(1) << i))
+			rows->part[i].words = words_of(&rows->current[i]);
+		if (rows->part[i].words)
+			summary |= UINT64_C(1) << i;
+	}
+	return summary;
+}
+
+static int intern_blocks(struct rows *rows)
+{
+	for (uint32_t i = 0; i < rows->parts; i++) {
+		int err;
+
+		if (!(rows->changed & (UINT64_C(1) << i)))
+			continue;
+		err = intern(&rows->blocks, &rows->current[i], &rows->part[i].block);
+		if (err)
+			return err;
+	}
+	rows->changed = 0;
 	return 0;
 }
 
@@ -164,16 +188,18 @@ static bool is_power_of_two(uint64_t value)
 	return value && !(value & (value - 1));
 }
 
-/* The number of the row being made, of which `row` has all, if it has one rule only; else 0. */
-static uint32_t row_of_one(const struct rows *rows, const struct filter_row *row)
+/* The number of the row being made, if it has one rule only; else 0. */
+static uint32_t row_of_one(const struct rows *rows, uint64_t summary)
 {
 	uint32_t part, word;
 	uint64_t rules;
 
-	if (!is_power_of_two(row->summary) || !is_power_of_two(row->part.words))
+	if (!is_power_of_two(summary))
 		return 0;
-	part = (uint32_t)__builtin_ctzll(row->summary);
-	word = (uint32_t)__builtin_ctz(row->part.words);
+	part = (uint32_t)__builtin_ctzll(summary);
+	if (!is_power_of_two(rows->part[part].words))
+		return 0;
+	word = (uint32_t)__builtin_ctz(rows->part[part].words);
 	rules = rows->current[part].word[word];
 	if (!is_power_of_two(rules))
 		return 0;
@@ -184,21 +210,17 @@ static uint32_t row_of_one(const struct rows *rows, const struct filter_row *row
 int rows_intern(struct rows *rows, uint32_t *number)
 {
 	struct filter_row row;
-	int err = 0;
+	int err;
 
 	memset(&row, 0, sizeof(row));
-	for (uint32_t i = 0; i < rows->parts && !err; i++) {
-		if (rows->changed & (UINT64_C(1) << i))
-			err = intern_part(rows, i);
-		if (rows->part[i].words)
-			row.summary |= UINT64_C(1) << i;
-	}
-	err = err ? err : intern_list(rows, &row);
-	if (err)
-		return err;
-	rows->changed = 0;
-	*number = row_of_one(rows, &row);
-	return *number ? 0 : intern(&rows->rows, &row, number);
+	row.summary = summarize(rows);
+	*number = row_of_one(rows, row.summary);
+	if (*number)
+		return 0; /* what has changed is interned with a row that needs it */
+	err = intern_blocks(rows);
+	if (!err)
+		err = intern_list(rows, &row);
+	return err ? err : intern(&rows->rows, &row, number);
 }
 
 bool rows_get(const struct rows *rows, uint32_t row, uint32_t rule)

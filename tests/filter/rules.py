@@ -383,8 +383,10 @@ class Rules:
             words += self.negate() + ["--rt-type", self.written(0, 255)]
         if self.chance():
             low, high = sorted((self.number(0, 255), self.number(1, 2**32 - 1)))
-            words += self.negate() + ["--rt-segsleft", self.pick([f"{low}", f"{low}:{high}",
-                                                                  f":{high}", f"{low + 1}:"])]
+            value = self.pick([f"{low}", f"{low}:{high}", f":{high}", f"{low + 1}:"])
+            # ip6tables-save says nothing of a range of all numbers, negated or not.
+            everything = value in ("0:4294967295", ":4294967295")
+            words += ([] if everything else self.negate()) + ["--rt-segsleft", value]
         return words
 
     def recent(self):

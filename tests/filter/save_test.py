@@ -131,8 +131,9 @@ class Oracle:
         status, saved, message = theirs(path, self.version, self.variant, self.sets)
         if status:
             return self.fail(name, f"{self.command} refuses it: {message}", path)
-        if self.counters(printed) != self.counters(saved):
-            return self.fail(name, first_difference(printed, saved), path)
+        wanted, seen = self.counters(saved), self.counters(printed)
+        if seen != wanted:
+            return self.fail(name, first_difference(seen, wanted), path)
         again = self.work / "again.rules"
         again.write_text(printed)
         if ours(again, self.version)[1] != printed:

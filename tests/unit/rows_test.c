@@ -23,12 +23,17 @@ static const struct filter_row *row_at(uint32_t number)
 }
 
 /* As the BPF side reads it (filter_search.h). */
-static bool bit_at(const struct filter_row *row, uint32_t rule)
+static bool bit_at(uint32_t number, uint32_t rule)
 {
-	const struct filter_part *part = &row->part;
 	uint32_t word = rule / FILTER_WORD_RULES % FILTER_BLOCK_WORDS;
+	const struct filter_part *part;
 	const struct filter_block *block;
+	const struct filter_row *row;
 
+	if (number & FILTER_ROW_OF_ONE)
+		return number == (FILTER_ROW_OF_ONE | rule);
+	row = row_at(number);
+	part = &row->part;
 	if (!(row->summary >> (rule / FILTER_BLOCK_RULES) & 1))
 		return false;
 	if (!part->words)
@@ -61,7 +66,7 @@ static void test_content(void **state)
 	}
 	for (size_t i = 0; i < ROWS; i++)
 		for (uint32_t rule = 0; rule < RULES; rule++)
-			assert_int_equal(bit_at(row_at(number[i]), rule), wanted[i][rule]);
+			assert_int_equal(bit_at(number[i], rule), wanted[i][rule]);
 	for (size_t i = 1; i < ROWS; i++)
 		assert_int_equal(number[i] == number[i - 1],
 				 !memcmp(wanted[i], wanted[i - 1], sizeof(wanted[i])));
@@ -79,16 +84,41 @@ static void test_shared(void **state)
 	assert_int_equal(rows_intern(&rows, &empty), 0);
 	assert_int_equal(row_at(empty)->summary, 0);
 	rows_set(&rows, 2999, true);
+	rows_set(&rows, 0, true);
 	assert_int_equal(rows_intern(&rows, &first), 0);
 	assert_int_not_equal(first, empty);
 	blocks = rows.blocks.count;
 	rows_clear(&rows);
 	assert_int_equal(rows_intern(&rows, &again), 0);
 	assert_int_equal(again, empty);
+	rows_set(&rows, 0, true);
 	rows_set(&rows, 2999, true);
 	assert_int_equal(rows_intern(&rows, &again), 0);
 	assert_int_equal(again, first);
 	assert_int_equal(rows.blocks.count, blocks);
+	rows_free(&rows);
+}
+
+/* A row of one rule is its number, and takes no memory. */
+static void test_one(void **state)
+{
+	static const uint32_t rules[] = { 0, 1, 63, 64, 511, 512, RULES - 1 };
+	uint32_t number, rows_before, blocks_before;
+
+	(void)state;
+	assert_int_equal(rows_init(&rows, RULES), 0);
+	rows_clear(&rows);
+	assert_int_equal(rows_intern(&rows, &number), 0);
+	rows_before = rows.rows.count;
+	blocks_before = rows.blocks.count;
+	for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
+		rows_set(&rows, rules[i], true);
+		assert_int_equal(rows_intern(&rows, &number), 0);
+		assert_int_equal(number, FILTER_ROW_OF_ONE | rules[i]);
+		rows_set(&rows, rules[i], false);
+	}
+	assert_int_equal(rows.rows.count, rows_before);
+	assert_int_equal(rows.blocks.count, blocks_before);
 	rows_free(&rows);
 }
 
@@ -97,6 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_content),
 		cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_one),
 	};
 
 	unit_seed();

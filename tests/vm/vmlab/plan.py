@@ -47,6 +47,30 @@ CORE = (
     ("tests/net/survive_test.py", ("killed in mid flow tc", "hangs and recovers xdp")),
 )
 
+FILTER = (
+    ("tests/net/connlimit_test.py", (
+        "counts connections as iptables tc 4 masquerade",
+        "counts connections as iptables xdp 6 plain", "refuses by name")),
+    ("tests/net/dispatch_test.py", ("filter first", "fast path first", "order among others")),
+    ("tests/net/filter_evasion_test.py", ()),
+    ("tests/net/filter_nat_test.py", (
+        "judges first packets as iptables tc 4 docker",
+        "judges first packets as iptables xdp 6 forwards")),
+    ("tests/net/filter_random_test.py", ()),
+    ("tests/net/filter_state_test.py", (
+        "tells states as iptables tc 4 masquerade", "tells states as iptables tc 6 dnat",
+        "tells states as iptables xdp 6 plain", "fragments have the state", "refuses by name")),
+    ("tests/net/filter_test.py", (
+        "judges as iptables tc 4", "judges as iptables xdp 6", "remembers addresses",
+        "keeps count", "counts bytes", "follows routes", "load show and unload",
+        "no packet between", "stays without a process")),
+    ("tests/net/filter_tunnel_test.py", ()),
+    ("tests/net/reject_test.py", ("answers as iptables", "limits icmp")),
+    ("tests/net/set_test.py", ("judges as ipset tc 4", "judges as ipset xdp 6", "sets change while",
+                               "a rule blocks")),
+    ("tests/net/swap_test.py", ("killed at every step swap",)),
+)
+
 NETWORKS = "tests/net/networks_test.py"
 EVERY_NETWORK = "6.12"
 SOME_NETWORKS = (
@@ -85,7 +109,7 @@ def complete(machine):
     if machine in ARCHITECTURES:
         return list(FOREIGN)
     networks = ALL_NETWORKS if machine == EVERY_NETWORK else SOME_NETWORKS
-    return sorted((*PACKET, *VERIFIER, *CORE, (NETWORKS, networks)))
+    return sorted((*PACKET, *VERIFIER, *CORE, *FILTER, (NETWORKS, networks)))
 
 
 def quick(machine):
