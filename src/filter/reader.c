@@ -449,11 +449,16 @@ static const char *read_hashlimit_mode(struct reading *reading, struct match_has
 }
 
 /* It is printed as it is, and names a file in /proc. */
+static bool is_table_name(struct slice name, size_t max)
+{
+	return name.length && name.length <= max && !strpbrk(name.at, " \t\"/") &&
+	       !slice_is(name, ".") && !slice_is(name, "..");
+}
+
 static const char *read_hashlimit_name(const struct reading *reading,
 				       struct match_hashlimit *hashlimit)
 {
-	if (!reading->value.length || reading->value.length > 254 ||
-	    strpbrk(reading->value.at, " \t\"/"))
+	if (!is_table_name(reading->value, 254))
 		return "not a name: 1 to 254 bytes without blanks, quotes and slashes";
 	hashlimit->name = keep_text(reading->ruleset, reading->value, 254);
 	return hashlimit->name ? NULL : reason_memory;
@@ -841,15 +846,11 @@ static const char *read_recent_hits(const struct reading *reading, struct match_
 								   NULL;
 }
 
-/* It is printed as it is, and names a file in /proc. */
 static const char *read_recent_name(const struct reading *reading, struct match_recent *recent)
 {
-	const struct slice name = reading->value;
-
-	if (!name.length || name.length >= XT_RECENT_NAME_LEN || strpbrk(name.at, " \t\"/") ||
-	    slice_is(name, ".") || slice_is(name, ".."))
+	if (!is_table_name(reading->value, XT_RECENT_NAME_LEN - 1))
 		return "not a name: 1 to 199 bytes without blanks, quotes and slashes";
-	recent->name = keep_text(reading->ruleset, name, XT_RECENT_NAME_LEN);
+	recent->name = keep_text(reading->ruleset, reading->value, XT_RECENT_NAME_LEN - 1);
 	return recent->name ? NULL : reason_memory;
 }
 
