@@ -6,7 +6,7 @@
 
 #include "filter/connlimit.h"
 #include "filter/inforce.h"
-#include "filter/kept.h"
+#include "filter/shared.h"
 #include "log.h"
 #include "util.h"
 
@@ -22,31 +22,12 @@ static uint32_t lists_that_fit(uint32_t size)
 	return count < LISTS_MIN ? LISTS_MIN : count > LISTS_MAX ? LISTS_MAX : count;
 }
 
-static int share_maps(const struct connlimit_bpf *counter, const struct filter_bpf *filter,
-		      const struct track *track)
-{
-	const struct {
-		struct bpf_map *ours, *theirs;
-	} shared[] = {
-		{ counter->maps.stages_xdp, filter->maps.stages_xdp },
-		{ counter->maps.stages_tc, filter->maps.stages_tc },
-		{ counter->maps.turns, filter->maps.turns },
-		{ counter->maps.filtered, filter->maps.filtered },
-		{ counter->maps.walks, filter->maps.walks },
-		{ counter->maps.others, track->skeleton->maps.others },
-	};
-	int err = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
-		err = bpf_map__reuse_fd(shared[i].ours, bpf_map__fd(shared[i].theirs));
-	return err;
-}
-
 /* With `lists` lists of `slots` slots. */
 static int load(struct connlimit *connlimit, const struct track *track,
 		const struct filter_bpf *filter, uint32_t slots, uint32_t lists)
 {
 	const uint32_t size = FILTER_LIST_SIZE(track->is_ipv6, slots);
+	const struct shared_maps maps = shared_maps_of(filter);
 	struct connlimit_bpf *counter = connlimit_bpf__open();
 	int err;
 
@@ -59,7 +40,10 @@ static int load(struct connlimit *connlimit, const struct track *track,
 	bpf_map__set_value_size(counter->maps.connections, size);
 	bpf_map__set_max_entries(counter->maps.connections, lists);
 	bpf_map__set_value_size(counter->maps.empty_list, size);
-	err = share_maps(counter, filter, track);
+	err = shared_maps_use(&maps, counter->obj);
+	err = err ? err :
+		    bpf_map__reuse_fd(counter->maps.others,
+				      bpf_map__fd(track->skeleton->maps.others));
 	err = err ? err : connlimit_bpf__load(counter);
 	if (err)
 		log_error("rules with 'connlimit' need a program that this kernel refuses: %s",
@@ -96,15 +80,12 @@ int connlimit_fill(const struct connlimit *connlimit, const struct track *track,
 {
 	const uint32_t stage = FILTER_COUNT_STAGE(track->is_ipv6, track->turn);
 	const struct connlimit_bpf *counter = connlimit->skeleton;
-	int err;
+	const struct shared_maps maps = shared_maps_of(filter);
 
 	if (!counter)
 		return 0;
-	err = kept_set_stage(bpf_map__fd(filter->maps.stages_xdp), stage,
-			     counter->progs.connlimit_xdp);
-	return err ? err :
-		     kept_set_stage(bpf_map__fd(filter->maps.stages_tc), stage,
-				    counter->progs.connlimit_tc);
+	return shared_maps_set_stage(&maps, stage, counter->progs.connlimit_xdp,
+				     counter->progs.connlimit_tc);
 }
 
 void connlimit_close(struct connlimit *connlimit)

@@ -125,15 +125,12 @@ static int copy_state(const struct filter_bpf *filter, int program)
 	return err ? err : recent_take_over(filter, program);
 }
 
-/* The connections that were counted so far; `counter` counts in force, negative: nothing does. */
+/* The connections that were counted so far; `counter` counts in force. */
 static int copy_counted(const struct copy *copy, int counter)
 {
 	struct bpf_map_info info = { 0 };
-	_cleanup_close_ int from = counter < 0 ? counter :
-						 in_force_map(counter, "connections", 0, &info);
+	_cleanup_close_ int from = in_force_map(counter, "connections", 0, &info);
 
-	if (counter < 0)
-		return 0;
 	return from < 0 ? from : copy_values(copy->connlimit.skeleton->maps.connections, from);
 }
 
@@ -203,26 +200,17 @@ static int open_track(struct copy *copy, uint8_t family)
 
 /* ---- Sets ------------------------------------------------------------------------------------ */
 
-static bool has_block_list(const struct set_store *store, uint8_t family)
-{
-	return store->info[family == AF_INET6 ? SET_BLOCK6 : SET_BLOCK4].kind != SET_NONE;
-}
-
 /* What looks up, but nothing that changes; what the block list drops is counted here. */
 static int fill_sets(struct copy *copy, const struct set_store *store, uint8_t family)
 {
 	const struct filter_bpf *filter = copy->filter;
-	const struct set_stage_maps maps = { bpf_map__fd(filter->maps.stages_xdp),
-					     bpf_map__fd(filter->maps.stages_tc),
-					     bpf_map__fd(filter->maps.turns),
-					     bpf_map__fd(filter->maps.filtered),
-					     bpf_map__fd(filter->maps.walks) };
+	const struct shared_maps maps = shared_maps_of(filter);
 	struct set_store ours = *store;
 	unsigned int programs = 0;
 
 	if (filter->rodata->used_operations & UINT64_C(1) << FILTER_OP_SET)
 		programs |= SET_STAGE_LOOKUP;
-	if (has_block_list(store, family))
+	if (set_has_block_list(store, family))
 		programs |= SET_STAGE_BLOCK;
 	copy->blocked = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "block_counts", sizeof(uint32_t),
 				       sizeof(struct filter_counter), SET_FIRST, NULL);
@@ -246,17 +234,26 @@ static int load_sets(struct copy *copy, uint8_t family)
 
 /* ---- Loading -------------------------------------------------------------------------------- */
 
-/* The programs in force; `counter` may be -ENOENT. */
+/* The programs in force; `counter` is -ENOENT where no rule counts connections. */
 struct programs {
 	int judge, counter;
 };
 
+static void programs_close(const struct programs *programs)
+{
+	cleanup_close(&programs->judge);
+	cleanup_close(&programs->counter);
+}
+
+#define _cleanup_programs_ __attribute__((cleanup(programs_close)))
+
 static int load_counter(struct copy *copy, int counter)
 {
-	int err = counter < 0 ? 0 :
-				connlimit_load_copy(&copy->connlimit, &copy->track, copy->filter,
-						    counter);
+	int err;
 
+	if (counter < 0)
+		return 0;
+	err = connlimit_load_copy(&copy->connlimit, &copy->track, copy->filter, counter);
 	return err ? err : copy_counted(copy, counter);
 }
 
@@ -303,30 +300,21 @@ static int open_programs(struct programs *programs, uint8_t family, uint32_t gen
 	return programs->counter < 0 && programs->counter != -ENOENT ? programs->counter : 0;
 }
 
-static void close_programs(const struct programs *programs)
-{
-	if (programs->judge >= 0)
-		close(programs->judge);
-	if (programs->counter >= 0)
-		close(programs->counter);
-}
-
 int copy_open(struct copy *copy, uint8_t family, uint32_t generation,
 	      const struct copy_place *place)
 {
-	struct programs programs = { -1, -1 };
+	_cleanup_programs_ struct programs programs = { -1, -1 };
 	int err = open_programs(&programs, family, generation);
 
 	memset(copy, 0, sizeof(*copy));
 	copy->blocked = -1;
-	if (err) {
-		close_programs(&programs);
+	if (err)
 		return err;
-	}
 	bpf_log_take();
 	copy->filter = ruleset_open();
-	err = copy->filter ? load(copy, &programs, family, place) : -errno;
-	close_programs(&programs);
+	if (!copy->filter)
+		return -errno;
+	err = load(copy, &programs, family, place);
 	if (err)
 		copy_close(copy);
 	return err;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "bpf_log.h"
-#include "filter/kept.h"
 #include "filter/reject_stage.h"
+#include "filter/shared.h"
 #include "filter_layout.h"
 #include "reject.skel.h"
 #include "util.h"
@@ -117,28 +117,11 @@ static int add_entry(const struct reject_bpf *skeleton, const struct ifaddrs *en
 
 /* ---- The program --------------------------------------------------------------------- */
 
-static int share_maps(const struct reject_bpf *skeleton, const struct filter_bpf *filter)
-{
-	const struct {
-		struct bpf_map *ours, *theirs;
-	} shared[] = {
-		{ skeleton->maps.stages_xdp, filter->maps.stages_xdp },
-		{ skeleton->maps.stages_tc, filter->maps.stages_tc },
-		{ skeleton->maps.turns, filter->maps.turns },
-		{ skeleton->maps.filtered, filter->maps.filtered },
-		{ skeleton->maps.walks, filter->maps.walks },
-	};
-	int err = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
-		err = bpf_map__reuse_fd(shared[i].ours, bpf_map__fd(shared[i].theirs));
-	return err;
-}
-
 static int load_and_fill(struct reject_bpf *skeleton, const struct filter_bpf *filter,
 			 uint8_t family, const struct ifaddrs *addresses)
 {
 	const uint32_t stage = FILTER_STAGE_REJECTS + (family == AF_INET6);
+	const struct shared_maps maps = shared_maps_of(filter);
 	const uint32_t count = count_addresses(addresses);
 	int err;
 
@@ -146,16 +129,13 @@ static int load_and_fill(struct reject_bpf *skeleton, const struct filter_bpf *f
 	/* Each may come with two broadcast addresses. */
 	bpf_map__set_max_entries(skeleton->maps.reject_addresses, 3 * count);
 	bpf_map__set_max_entries(skeleton->maps.reject_devices, count);
-	err = share_maps(skeleton, filter);
+	err = shared_maps_use(&maps, skeleton->obj);
 	err = err ? err : reject_bpf__load(skeleton);
 	for (const struct ifaddrs *entry = addresses; entry && !err; entry = entry->ifa_next)
 		err = add_entry(skeleton, entry);
-	err = err ? err :
-		    kept_set_stage(bpf_map__fd(filter->maps.stages_xdp), stage,
-				   skeleton->progs.reject_xdp);
 	return err ? err :
-		     kept_set_stage(bpf_map__fd(filter->maps.stages_tc), stage,
-				    skeleton->progs.reject_tc);
+		     shared_maps_set_stage(&maps, stage, skeleton->progs.reject_xdp,
+					   skeleton->progs.reject_tc);
 }
 
 int reject_stage_fill(const struct filter_bpf *filter, uint8_t family)

@@ -1250,6 +1250,11 @@ int set_block_list(struct set_store *store, uint8_t family)
 	return err ? err : number;
 }
 
+bool set_has_block_list(const struct set_store *store, uint8_t family)
+{
+	return store->info[family == AF_INET6 ? SET_BLOCK6 : SET_BLOCK4].kind != SET_NONE;
+}
+
 static void set_options(struct set_info *info, const struct set_info *wanted)
 {
 	info->flags = (__u8)((wanted->flags & ~SET_HELD) | (info->flags & SET_HELD));

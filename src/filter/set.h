@@ -75,6 +75,9 @@ struct set_info set_block_info(uint8_t family);
 /* The built-in block list of a family; made if it is not there. Its number or -errno. */
 int set_block_list(struct set_store *store, uint8_t family);
 
+/* Has one been made? */
+bool set_has_block_list(const struct set_store *store, uint8_t family);
+
 /* -EBUSY if a filter in force uses it. */
 int set_destroy(struct set_store *store, uint32_t number);
 

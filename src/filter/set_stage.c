@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include "bpf_log.h"
-#include "filter/kept.h"
 #include "filter/pins.h"
 #include "filter/set_stage.h"
 #include "filter_layout.h"
@@ -32,18 +31,12 @@ static void list_slots(const struct sets_bpf *skeleton, struct slot slots[SLOTS]
 				  skeleton->progs.block_tc };
 }
 
-static int share_maps(const struct sets_bpf *skeleton, const struct set_store *store,
-		      const struct set_stage_maps *maps)
+static int use_sets(const struct sets_bpf *skeleton, const struct set_store *store)
 {
 	const struct {
 		struct bpf_map *map;
 		int fd;
-	} shared[] = {
-		{ skeleton->maps.stages_xdp, maps->stages_xdp },
-		{ skeleton->maps.stages_tc, maps->stages_tc },
-		{ skeleton->maps.turns, maps->turns },
-		{ skeleton->maps.filtered, maps->filtered },
-		{ skeleton->maps.walks, maps->walks },
+	} used[] = {
 		{ skeleton->maps.set_info, store->info_fd },
 		{ skeleton->maps.set_cells, store->slots_fd[SET_SLOT_CELLS] },
 		{ skeleton->maps.set_hash, store->slots_fd[SET_SLOT_HASH] },
@@ -52,13 +45,13 @@ static int share_maps(const struct sets_bpf *skeleton, const struct set_store *s
 	};
 	int err = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
-		err = bpf_map__reuse_fd(shared[i].map, shared[i].fd);
+	for (size_t i = 0; i < ARRAY_SIZE(used) && !err; i++)
+		err = bpf_map__reuse_fd(used[i].map, used[i].fd);
 	return err;
 }
 
 static int load_and_fill(struct sets_bpf *skeleton, const struct set_store *store,
-			 const struct set_stage_maps *maps, uint8_t family, unsigned int programs)
+			 const struct shared_maps *maps, uint8_t family, unsigned int programs)
 {
 	struct slot slots[SLOTS];
 	int err;
@@ -70,18 +63,18 @@ static int load_and_fill(struct sets_bpf *skeleton, const struct set_store *stor
 		bpf_program__set_autoload(slots[i].tc, programs & slots[i].of);
 		slots[i].stage += family == AF_INET6;
 	}
-	err = share_maps(skeleton, store, maps);
+	err = shared_maps_use(maps, skeleton->obj);
+	err = err ? err : use_sets(skeleton, store);
 	err = err ? err : sets_bpf__load(skeleton);
 	for (size_t i = 0; i < SLOTS && !err; i++) {
-		if (!(programs & slots[i].of))
-			continue;
-		err = kept_set_stage(maps->stages_xdp, slots[i].stage, slots[i].xdp);
-		err = err ? err : kept_set_stage(maps->stages_tc, slots[i].stage, slots[i].tc);
+		if (programs & slots[i].of)
+			err = shared_maps_set_stage(maps, slots[i].stage, slots[i].xdp,
+						    slots[i].tc);
 	}
 	return err;
 }
 
-int set_stage_fill(const struct set_store *store, const struct set_stage_maps *maps, uint8_t family,
+int set_stage_fill(const struct set_store *store, const struct shared_maps *maps, uint8_t family,
 		   unsigned int programs)
 {
 	struct sets_bpf *skeleton;
@@ -114,7 +107,7 @@ int set_stage_block(const struct set_store *store, uint8_t family)
 	_cleanup_close_ int turns = pins < 0 ? pins : pins_get(pins, "turns");
 	_cleanup_close_ int filtered = pins < 0 ? pins : pins_get(pins, "filtered");
 	_cleanup_close_ int walks = pins < 0 ? pins : pins_get(pins, "walks");
-	const struct set_stage_maps maps = { xdp, tc, turns, filtered, walks };
+	const struct shared_maps maps = { xdp, tc, turns, filtered, walks };
 	int err;
 
 	if (xdp < 0 || tc < 0 || turns < 0 || filtered < 0 || walks < 0)

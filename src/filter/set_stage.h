@@ -7,11 +7,7 @@
 #define BPFW_FILTER_SET_STAGE_H
 
 #include "filter/set.h"
-
-/* Descriptors of the pinned maps that all of the filter's programs share; the caller's. */
-struct set_stage_maps {
-	int stages_xdp, stages_tc, turns, filtered, walks;
-};
+#include "filter/shared.h"
 
 enum set_stage_programs {
 	SET_STAGE_LOOKUP = 1 << 0,
@@ -23,7 +19,7 @@ enum set_stage_programs {
  * Load these programs (enum set_stage_programs) of a family and put them into their slots. Returns 0
  * or -errno.
  */
-int set_stage_fill(const struct set_store *store, const struct set_stage_maps *maps, uint8_t family,
+int set_stage_fill(const struct set_store *store, const struct shared_maps *maps, uint8_t family,
 		   unsigned int programs);
 
 /*

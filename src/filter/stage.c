@@ -78,20 +78,11 @@ static int check_replaced(int pins, uint8_t family, uint32_t replaces)
 	return err ? err : generation == replaces ? 0 : -EAGAIN;
 }
 
-static bool has_block_list(const struct set_store *sets, uint8_t family)
-{
-	return sets->info[family == AF_INET6 ? SET_BLOCK6 : SET_BLOCK4].kind != SET_NONE;
-}
-
 /* What looks sets up for these rules is there before they are; the block list is for any rules. */
 static int fill_sets(const struct filter_bpf *skeleton, const struct set_store *sets,
 		     const struct image *image)
 {
-	const struct set_stage_maps maps = { bpf_map__fd(skeleton->maps.stages_xdp),
-					     bpf_map__fd(skeleton->maps.stages_tc),
-					     bpf_map__fd(skeleton->maps.turns),
-					     bpf_map__fd(skeleton->maps.filtered),
-					     bpf_map__fd(skeleton->maps.walks) };
+	const struct shared_maps maps = shared_maps_of(skeleton);
 	const uint8_t other = image->family == AF_INET6 ? AF_INET : AF_INET6;
 	const uint64_t used = operations_used(image);
 	unsigned int programs = 0;
@@ -103,10 +94,10 @@ static int fill_sets(const struct filter_bpf *skeleton, const struct set_store *
 		programs |= SET_STAGE_LOOKUP;
 	if (used & UINT64_C(1) << FILTER_OP_SET_CHANGE)
 		programs |= SET_STAGE_CHANGE;
-	if (has_block_list(sets, image->family))
+	if (set_has_block_list(sets, image->family))
 		programs |= SET_STAGE_BLOCK;
 	err = set_stage_fill(sets, &maps, image->family, programs);
-	if (!err && has_block_list(sets, other))
+	if (!err && set_has_block_list(sets, other))
 		err = set_stage_fill(sets, &maps, other, SET_STAGE_BLOCK);
 	return err;
 }

@@ -12,6 +12,7 @@
 #include "bpf_log.h"
 #include "filter/kept.h"
 #include "filter/pins.h"
+#include "filter/shared.h"
 #include "filter/track.h"
 #include "log.h"
 #include "util.h"
@@ -115,24 +116,6 @@ int track_open(struct track *track, struct filter_bpf *filter, const struct imag
 	return 0;
 }
 
-static int share_maps(const struct track_bpf *track, const struct filter_bpf *filter)
-{
-	const struct {
-		struct bpf_map *ours, *theirs;
-	} shared[] = {
-		{ track->maps.stages_xdp, filter->maps.stages_xdp },
-		{ track->maps.stages_tc, filter->maps.stages_tc },
-		{ track->maps.turns, filter->maps.turns },
-		{ track->maps.filtered, filter->maps.filtered },
-		{ track->maps.walks, filter->maps.walks },
-	};
-	int err = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(shared) && !err; i++)
-		err = bpf_map__reuse_fd(shared[i].ours, bpf_map__fd(shared[i].theirs));
-	return err;
-}
-
 #define LEARNT_MAPS 2
 
 static void list_learnt(const struct track_bpf *track, struct bpf_map *maps[LEARNT_MAPS])
@@ -143,13 +126,14 @@ static void list_learnt(const struct track_bpf *track, struct bpf_map *maps[LEAR
 
 int track_load(struct track *track, const struct filter_bpf *filter, int pins)
 {
+	const struct shared_maps maps = shared_maps_of(filter);
 	struct bpf_map *learnt[LEARNT_MAPS];
 	int err;
 
 	if (!track->skeleton)
 		return 0;
 	list_learnt(track->skeleton, learnt);
-	err = share_maps(track->skeleton, filter);
+	err = shared_maps_use(&maps, track->skeleton->obj);
 	if (!err && pins != TRACK_APART)
 		err = kept_find(pins, learnt, LEARNT_MAPS);
 	if (err)
