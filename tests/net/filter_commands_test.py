@@ -401,12 +401,19 @@ def why(router, *words):
     return [json.loads(line) for line in said.splitlines()]
 
 
+def is_counted_by_policy(answer):
+    """What has a source route is held back after INPUT, rule or policy, has accepted it."""
+    if answer["hook"] != "INPUT" or "source route" not in (answer["reason"] or ""):
+        return answer["by"] == "policy"
+    return not any(met["match"] and met["text"].endswith("-j ACCEPT") for met in answer["met"])
+
+
 def tally(answers):
     """How often each rule matches, and each policy decides, as counters would say."""
     counted = collections.Counter()
     for answer in answers:
         counted.update(met["text"] for met in answer["met"] if met["match"])
-        if answer["by"] == "policy":
+        if is_counted_by_policy(answer):
             counted[answer["hook"]] += 1
         if answer["by"] == "rule":
             text = answer["met"][-1]["text"]
