@@ -61,13 +61,13 @@ def run(*words):
 
 
 def named(messages, kind):
-    """The tokens of the messages of a kind; what is no set of the machine's is told without a place."""
+    """The first token of each message of a kind."""
     return [token for line in messages.splitlines() if f" {kind}: " in line
             for token in re.findall(r":\d+:\d+: (?:\w+ )?'([^']*)'", line)[:1]]
 
 
 def is_expected(name, done):
-    """What is wrong with what was said, or nothing."""
+    """Has only what is expected been warned of, or refused?"""
     warned, refused = (named(done.stderr, kind) for kind in ("warning", "error"))
     wanted = REFUSED.get(name) or WANTS_SET.get(name)
     if name in LOADS:
@@ -75,18 +75,21 @@ def is_expected(name, done):
     return done.returncode == 1 and refused == [wanted]
 
 
+def rules_of(text):
+    """Those of the table filter in their order, each chain's together, as 'show' has them."""
+    text = re.sub(r"^\*(?!filter).*?^COMMIT$", "", text, flags=re.M | re.S)
+    return sorted((line for line in text.splitlines() if line.startswith("-A")),
+                  key=lambda line: line.split()[1])
+
+
 def is_kept(path):
-    """What is printed, printed again"""
+    """Are the printed rules those of the file, and does what is printed stay so?"""
     words = [PRINT] + (["-6"] if path.stem.endswith("6") else [])
     first = run(*words, path)
     again = subprocess.run([*words, "/dev/stdin"], input=first.stdout, text=True,
                            capture_output=True, timeout=TIMEOUT, check=False)
-    rules = [[line for line in text.splitlines() if line.startswith("-A")]
-             for text in (path.read_text(), first.stdout)]
-    table = re.sub(r"^\*(?!filter).*?^COMMIT$", "", path.read_text(), flags=re.M | re.S)
-    rules[0] = [line for line in table.splitlines() if line.startswith("-A")]
-    return not first.returncode and again.stdout == first.stdout and sorted(rules[0]) == sorted(
-        rules[1])
+    return (not first.returncode and again.stdout == first.stdout
+            and rules_of(first.stdout) == rules_of(path.read_text()))
 
 
 def main():
