@@ -15,9 +15,10 @@ import tempfile
 import threading
 import time
 
+from filter_state_test import needs_kfuncs
 from filter_test import (ACCEPT_WEB, FAR, FILTER_HOOKS, NEAR, NOISE, NO_RULES, Frames, Router,
                          Ruleset, arrives, datagram, without_noise)
-from netlab import Skip, equal, expect, frames, main, test
+from netlab import equal, expect, frames, main, test
 from netlab import lab as topology
 from netlab.bpfw import binary, environment
 
@@ -547,11 +548,9 @@ def why_takes_marks_and_states(context):
     words = ["--in", "lan0", "--proto", "tcp", "--src", NEAR[4][0], "--dst", FAR[4][0]]
     for mark, verdict in (("0x1f", "DROP"), ("0x2f", "ACCEPT")):
         equal(why(router, *words, "--mark", mark)[0]["verdict"], verdict, f"verdict of {mark}")
-    loaded = router.bpfw("load", "-", check=False, stdin=(
-        "*filter\n-A FORWARD -m conntrack --ctstate NEW -j DROP\n"
-        "-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n"))
-    if loaded.returncode:
-        raise Skip("this kernel does not tell states: " + loaded.stderr.strip())
+    needs_kfuncs(router)
+    router.load("*filter\n-A FORWARD -m conntrack --ctstate NEW -j DROP\n"
+                "-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n")
     for flags, rule in (("SYN", 1), ("RST", 2)):
         answer, = why(router, *words, "--tcp-flags", flags)
         equal((answer["rule"], answer["verdict"]), (rule, "DROP"), f"answer to {flags}")

@@ -10,6 +10,7 @@ sets hold, has to be the same.
 import bisect
 import ipaddress
 import json
+import os
 import random
 import re
 import shutil
@@ -25,7 +26,8 @@ from netlab.bpfw import binary, environment
 RULESETS = max(filter_test.RULESETS // 10, 1)
 BATCHES = 2
 MILLION = 1000000
-STEPS = 4  # bpf() calls of a load that are made to fail; 0: all of them
+# bpf() calls of a load that are made to fail; 0: all of them
+STEPS = int(os.environ.get("BPFW_TEST_STEPS") or "4")
 PROBES = 400  # packets that meet the million
 
 FAMILY = {4: "inet", 6: "inet6"}
