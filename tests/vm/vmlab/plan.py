@@ -29,6 +29,7 @@ CORE = (
     ("tests/net/cpus_test.py", ("every cpu works", "order in the fast path", "status says so")),
     ("tests/net/decision_test.py", ("ipsec policy tc 4 out", "rule by tos xdp 6")),
     ("tests/net/exclusion_test.py", ("flowtable", "zone tc", "sequence adjustment xdp")),
+    ("tests/net/filter_tunnel_test.py", ()),
     ("tests/net/lifecycle_test.py", ("close by fin tc", "close by fin xdp", "tuple used again tc")),
     ("tests/net/mtu_test.py", ("mtu route before tc", "connection learns the mtu 6 xdp")),
     ("tests/net/networks_changes_test.py", (
@@ -96,6 +97,7 @@ QUICK = (
     ("tests/net/offload_test.py", ("offload masquerade", "hook is chosen auto")),
     (NETWORKS, ("offload vlan pppoe-vlan tc", "offload qinq vlan xdp", "offload bridge pppoe xdp",
                 "offload bridge-pvid vlan tc", "offload plain wireguard tc")),
+    ("tests/net/filter_tunnel_test.py", ("in tunnels ipip", "in tunnels gre to many")),
 )
 QUICK_FOREIGN = (
     *(one for one in PACKET if one[0] not in SLOW_PACKET),
