@@ -50,6 +50,10 @@ def limit(words, number, mask, side="s"):
             f"--connlimit-{side}addr")
 
 
+def with_rule(rule):
+    return NO_RULES.replace("COMMIT", f"{rule}\nCOMMIT")
+
+
 def kinds(version):
     """What begins a connection, by protocol: the list is looked through to its end for it."""
     echo = ("-p icmp -m icmp --icmp-type 8" if version == 4
@@ -272,13 +276,7 @@ def counts_connections_as_iptables(context, hook, version, nat):
                 "FORWARD", "INPUT")), f"nothing was met by {kind} {asked}")
 
 
-OF_ITS_OWN = f"""*filter
-:INPUT ACCEPT [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
--A OUTPUT -p udp -m udp --dport 7 {limit("above", 2, 32, "d")} -j DROP
-COMMIT
-"""
+OF_ITS_OWN = with_rule(f"-A OUTPUT -p udp -m udp --dport 7 {limit('above', 2, 32, 'd')} -j DROP")
 
 
 @test(*HOOKS)
@@ -305,13 +303,7 @@ def counts_what_goes_out(context, hook):
     equal(arrive(4, 2), 1, "connections of two, after one is gone")
 
 
-LIMITED = f"""*filter
-:INPUT ACCEPT [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
--A FORWARD {SYN.format(port=" --dport 80")} {limit("above", 2, 32)} -j DROP
-COMMIT
-"""
+LIMITED = with_rule(f"-A FORWARD {SYN.format(port=' --dport 80')} {limit('above', 2, 32)} -j DROP")
 
 
 def attempt(wire, port):
