@@ -26,7 +26,7 @@ struct rows {
 	uint32_t parts;     /* of each row */
 	struct pool blocks; /* struct filter_block; number 0 is all zeros */
 	struct pool lists;  /* struct filter_part: all those of a row that has more than one */
-	struct pool rows;   /* struct filter_row */
+	struct pool rows;   /* struct filter_row; those of one rule are not here */
 	/* The row being made, with its parts as far as their blocks have not changed. */
 	struct filter_block current[FILTER_BLOCKS_MAX];
 	struct filter_part part[FILTER_BLOCKS_MAX];
@@ -44,7 +44,10 @@ void rows_set(struct rows *rows, uint32_t rule, bool value);
 /* May a rule match, as far as that row goes? */
 bool rows_get(const struct rows *rows, uint32_t row, uint32_t rule);
 
-/* The number of a row like the one being made, which may go on. -ENOMEM, -E2BIG. */
+/*
+ * The number of a row like the one being made, which may go on; of one rule: FILTER_ROW_OF_ONE and
+ * the rule. -ENOMEM, -E2BIG.
+ */
 int rows_intern(struct rows *rows, uint32_t *number);
 
 #endif /* BPFW_FILTER_ROWS_H */
