@@ -66,9 +66,10 @@ static void compile_tcp(struct image *image, const struct rule *rule, const stru
 			     });
 }
 
+/* Type 255 is any type in IPv4 (icmp_type_code_match()), and no more than itself in IPv6. */
 static void compile_icmp(struct image *image, const struct match_icmp *icmp)
 {
-	if (icmp->type == 255) {
+	if (icmp->type == 255 && image->family == AF_INET) {
 		add_operation(image, (struct filter_op){
 					     .kind = FILTER_OP_TCP_FLAGS,
 					     .flags = FILTER_OP_NEEDS_L4 |

@@ -42,7 +42,10 @@ EVADED = {version: ruleset(
     f"-A FORWARD -p dccp -m multiport --dports {DROPPED} -j DROP",
     f"-A FORWARD -p 136 -m multiport --dports {DROPPED} -j DROP",
     "-A FORWARD -p icmp -m icmp --icmp-type 13 -j DROP" if version == 4 else
-    "-A FORWARD -p ipv6-icmp -m icmp6 --icmpv6-type 200 -j DROP") for version in (4, 6)}
+    "-A FORWARD -p ipv6-icmp -m icmp6 --icmpv6-type 200 -j DROP",
+    # any type in IPv4, no more than itself in IPv6
+    "-A FORWARD -p icmp -m icmp --icmp-type 255 -j DROP" if version == 4 else
+    "-A FORWARD -p ipv6-icmp -m icmp6 --icmpv6-type 255 -j DROP") for version in (4, 6)}
 
 
 def to_router(packet, trailer=b"", tags=()):
@@ -128,7 +131,15 @@ def cut_short(version):
                        [to_router(ip(version, FAR[version][0], protocol, data))])
 
 
+def type_255(version):
+    icmp = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    for kind in (100, 255):
+        data = struct.pack("!BBHL", kind, 0, 0, 0)
+        yield Case(f"ICMP of type {kind}", [to_router(ip(version, FAR[version][0], icmp, data))])
+
+
 def cases(version):
+    yield from type_255(version)
     yield from behind_the_end(version)
     yield from priority_tagged(version)
     yield from without_a_length(version)
