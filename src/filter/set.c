@@ -748,21 +748,59 @@ static int test_ports(const struct set_store *store, uint32_t number, const stru
 	return err ? err : there;
 }
 
+/* The first port from `port` on that has nothing yet, PORTS: none. Ways that were gone get shorter. */
+static uint32_t next_free(uint32_t *next, uint32_t port)
+{
+	while (next[port] != port) {
+		next[port] = next[next[port]];
+		port = next[port];
+	}
+	return port;
+}
+
+/*
+ * Of each port the number + 1 of the entry that is the last one to name it, 0: none does. Ranges may
+ * lie over each other as often as a file has lines: each port is gone to once. NULL: no memory.
+ */
+static uint32_t *last_entries(const struct set_entry *entries, size_t count)
+{
+	uint32_t *last = calloc(PORTS, sizeof(*last));
+	_cleanup_free_ uint32_t *next = calloc(PORTS + 1, sizeof(*next));
+
+	if (!last || !next) {
+		free(last);
+		return NULL;
+	}
+	for (uint32_t port = 0; port <= PORTS; port++)
+		next[port] = port;
+	for (size_t i = count; i-- > 0;) {
+		uint32_t port = next_free(next, entries[i].port);
+
+		for (; port <= entries[i].port_last; port = next_free(next, port)) {
+			last[port] = (uint32_t)i + 1;
+			next[port] = port + 1;
+		}
+	}
+	return last;
+}
+
 static int fill_ports(const struct set_store *store, uint32_t number,
 		      const struct set_entry *entries, size_t count, bool replace)
 {
 	const uint32_t now = clock_now();
+	_cleanup_free_ uint32_t *last = last_entries(entries, count);
 	_cleanup_cells_ struct cells old = { 0 }, cells = { 0 };
 	_cleanup_close_ int fd = create_cells(PORT_CELLS, &cells);
-	int err = fd < 0 ? fd : open_cells(store, number, &old);
+	int err = fd < 0 ? fd : !last ? -ENOMEM : open_cells(store, number, &old);
 
 	if (err)
 		return err;
 	if (!replace)
 		memcpy(cells.cell, old.cell, PORT_CELLS * sizeof(*cells.cell));
-	for (size_t i = 0; i < count; i++)
-		for (uint32_t port = entries[i].port; port <= entries[i].port_last; port++)
-			*port_word(&cells, port) = end_of(&store->info[number], &entries[i], now);
+	for (uint32_t port = 0; port < PORTS; port++)
+		if (last[port])
+			*port_word(&cells, port) =
+				end_of(&store->info[number], &entries[last[port] - 1], now);
 	return put_slot(store, SET_SLOT_CELLS, number, fd);
 }
 
@@ -1123,19 +1161,33 @@ static int fill_map(const struct set_store *store, uint32_t number, const struct
 
 /* ---- Making and ending sets ------------------------------------------------------ */
 
-/* A comment for each port of a range; one for all other kinds. */
+/* A comment for each port of the ranges. */
+static int put_port_comments(int fd, const struct set_entry *entries, size_t count)
+{
+	_cleanup_free_ uint32_t *last = last_entries(entries, count);
+	int err = last ? 0 : -ENOMEM;
+
+	for (uint32_t port = 0; port < PORTS && !err; port++) {
+		struct set_entry one;
+
+		if (!last[port])
+			continue;
+		one = entries[last[port] - 1];
+		one.port = (uint16_t)port;
+		err = put_comment(fd, &one);
+	}
+	return err;
+}
+
 static int put_comments(int fd, const struct set_info *info, const struct set_entry *entries,
 			size_t count)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < count && !err && fd >= 0; i++) {
-		struct set_entry one = entries[i];
-		uint32_t ports = info->kind == SET_BITMAP_PORT ? one.port_last - one.port + 1U : 1;
-
-		for (; ports && !err; ports--, one.port++)
-			err = put_comment(fd, &one);
-	}
+	if (fd >= 0 && info->kind == SET_BITMAP_PORT)
+		return put_port_comments(fd, entries, count);
+	for (size_t i = 0; i < count && !err && fd >= 0; i++)
+		err = put_comment(fd, &entries[i]);
 	return err;
 }
 
@@ -1473,12 +1525,15 @@ static int undo_begin(struct undo *undo, bool many)
 static void undo_ports(const struct undo *undo)
 {
 	_cleanup_cells_ struct cells cells = { 0 };
+	bool changed[PORTS] = { false };
 
 	if (open_cells(undo->store, undo->number, &cells))
 		return;
 	for (size_t i = 0; i < undo->count; i++)
-		for (uint32_t port = undo->entries[i].port; port <= undo->entries[i].port_last;
-		     port++)
+		memset(&changed[undo->entries[i].port], true,
+		       undo->entries[i].port_last - undo->entries[i].port + 1U);
+	for (uint32_t port = 0; port < PORTS; port++)
+		if (changed[port])
 			__atomic_store_n(port_word(&cells, port), *port_word(&undo->ports, port),
 					 __ATOMIC_RELAXED);
 }

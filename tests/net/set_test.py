@@ -294,6 +294,29 @@ def a_range_of_ports_is_in_the_set_as_a_whole(context):
         equal(done.returncode, status, f"status of {entry}: {done.stderr}")
 
 
+@test(False, True)
+def the_last_of_many_ranges_of_a_port_counts(context, there):
+    """As many lines as a set of ports takes, over each other: each port is put once, not by each line."""
+    router = SetRouter(context, "tc")
+    create = "create ports bitmap:port range 0-65535 timeout 0 comment\n"
+    lines = [f'add ports {i % 2}-65535 timeout {100000 + i} comment "{i}"' for i in range(65533)]
+    lines += ['add ports 80-90 timeout 1000 comment "some"', "add ports 85", "add ports 3-3"]
+    if there:
+        router.command("set", "load", "-", stdin=create)
+    began = time.monotonic()
+    router.command("set", "load", "-",
+                   stdin=("" if there else create) + "\n".join(lines) + "\n")
+    took = time.monotonic() - began
+    listed = router.command("set", "list", "ports").stdout.splitlines()[1:]
+    equal(len(listed), 65536, "ports in the set")
+    shown = {int(line.split()[2]): re.sub(r" timeout (\d+)", "", line) for line in listed}
+    for port, comment in ((0, "65532"), (1, "65532"), (3, None), (79, "65532"), (80, "some"),
+                          (85, None), (90, "some"), (91, "65532"), (65535, "65532")):
+        equal(shown[port], f"add ports {port}" + (f' comment "{comment}"' if comment else ""),
+              f"port {port}")
+    expect(took < 60, f"the load took {took:.0f} s")
+
+
 @test()
 def comments_are_json_whatever_they_hold(context):
     """Bytes that are not UTF-8 as in `bpfw filter show --json`: as the character of that number."""
