@@ -667,7 +667,9 @@ void image_free(struct image *image)
 	address_ranges_free(&image->destination);
 	free(image->hashlimits);
 	free(image->hashlimit_of);
+	table_names_free(&image->hashlimit_names);
 	free(image->recents);
+	table_names_free(&image->recent_names);
 	free(image->source_ports);
 	free(image->destination_ports);
 	free(image->protocols);

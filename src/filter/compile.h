@@ -10,6 +10,7 @@
 #include "filter/rows.h"
 #include "filter/ruleset.h"
 #include "filter/slots.h"
+#include "filter/table_names.h"
 
 /* A device that is there now; rules name devices, packets have their ifindex. */
 struct filter_interface {
@@ -40,8 +41,10 @@ struct image {
 	struct filter_hashlimit *hashlimits;
 	const struct match_hashlimit **hashlimit_of; /* of the ruleset: those that made them */
 	uint32_t hashlimit_count;
+	struct table_names hashlimit_names;
 	struct filter_recent *recents;
 	uint32_t recent_count;
+	struct table_names recent_names;
 	uint32_t connlimit_count; /* of rules that count connections, */
 	uint32_t connlimit_most;  /* and the highest limit */
 	uint32_t mark_line; /* of a rule that sets a mark, which XDP has not; 0: there is none */

@@ -92,23 +92,27 @@ int hashlimit_table(struct image *image, const struct match_hashlimit *match, ui
 {
 	struct filter_hashlimit table, *tables;
 	const struct match_hashlimit **names;
+	uint32_t room;
+	int found = table_names_number(&image->hashlimit_names, match->name, number);
 
 	set_table(&table, match);
-	for (*number = 0; *number < image->hashlimit_count; (*number)++) {
-		if (strcmp(image->hashlimit_of[*number]->name, match->name) != 0)
-			continue;
+	if (found < 0)
+		return found;
+	if (found)
 		return memcmp(&image->hashlimits[*number], &table, sizeof(table)) ? -EEXIST : 0;
+	room = table_names_grown(*number);
+	if (room) {
+		tables = reallocarray(image->hashlimits, room, sizeof(*tables));
+		if (!tables)
+			return -ENOMEM;
+		image->hashlimits = tables;
+		names = reallocarray(image->hashlimit_of, room, sizeof(*names));
+		if (!names)
+			return -ENOMEM;
+		image->hashlimit_of = names;
 	}
-	tables = reallocarray(image->hashlimits, *number + 1, sizeof(*tables));
-	if (!tables)
-		return -ENOMEM;
-	image->hashlimits = tables;
-	names = reallocarray(image->hashlimit_of, *number + 1, sizeof(*names));
-	if (!names)
-		return -ENOMEM;
-	image->hashlimit_of = names;
-	tables[*number] = table;
-	names[*number] = match;
+	image->hashlimits[*number] = table;
+	image->hashlimit_of[*number] = match;
 	image->hashlimit_count++;
 	return 0;
 }

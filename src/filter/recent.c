@@ -123,21 +123,26 @@ uint32_t recent_asks(const struct match_recent *match)
 int recent_table(struct image *image, const struct match_recent *match, uint32_t *number)
 {
 	const uint32_t stamp_mask = stamps_for(match) - 1;
-	struct filter_recent *tables, *table;
+	struct filter_recent *table;
+	uint32_t room;
+	int found = table_names_number(&image->recent_names, match->name, number);
 
-	for (*number = 0; *number < image->recent_count; ++*number) {
+	if (found < 0)
+		return found;
+	if (found) {
 		table = &image->recents[*number];
-		if (strcmp(table->name, match->name) != 0)
-			continue;
 		if (table->stamp_mask < stamp_mask)
 			table->stamp_mask = stamp_mask;
 		return memcmp(table->mask, &match->mask, sizeof(table->mask)) ? -EEXIST : 0;
 	}
-	tables = reallocarray(image->recents, *number + 1, sizeof(*tables));
-	if (!tables)
-		return -ENOMEM;
-	image->recents = tables;
-	table = &tables[*number];
+	room = table_names_grown(*number);
+	if (room) {
+		table = reallocarray(image->recents, room, sizeof(*table));
+		if (!table)
+			return -ENOMEM;
+		image->recents = table;
+	}
+	table = &image->recents[*number];
 	memset(table, 0, sizeof(*table));
 	memcpy(table->mask, &match->mask, sizeof(table->mask));
 	memcpy(table->name, match->name, strlen(match->name));
