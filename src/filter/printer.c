@@ -3,7 +3,8 @@
  * Rules as iptables-save prints them (1.8, variant nft; legacy prints the same but for "! -i +",
  * which it leaves out). Where iptables-save leaves out what a rule means, it is printed here, for
  * the text must load again to the same rules: ranges of ICMP's codes, "! --sport 0:65535",
- * "--tcp-flags NONE" with flags, "--nflog-size 0", "! --rt-segsleft 0:4294967295".
+ * "--tcp-flags NONE" with flags, "--nflog-size 0", "! --rt-segsleft 0:4294967295", a "--datestop" of
+ * 1970-01-01T00:00:00.
  */
 #include <inttypes.h>
 #include <linux/netfilter/xt_LOG.h>
@@ -393,8 +394,6 @@ static void put_date(const struct printer *printer, const char *name, uint32_t d
 	char text[32];
 	struct tm tm;
 
-	if (!date)
-		return;
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", gmtime_r(&seconds, &tm));
 	put(printer, " --%s %s", name, text);
 }
@@ -429,7 +428,8 @@ static void put_time(const struct printer *printer, const struct match_time *tim
 		put_daytime(printer, "timestop", time->day_stop);
 	}
 	put_days(printer, time);
-	put_date(printer, "datestart", time->date_start);
+	if (time->date_start)
+		put_date(printer, "datestart", time->date_start);
 	put_date(printer, "datestop", time->date_stop);
 	if (time->flags & XT_TIME_LOCAL_TZ)
 		put(printer, " --kerneltz");

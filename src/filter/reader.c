@@ -28,6 +28,9 @@
 #define BYTES_EXPIRE 15
 #define BYTES_BURST_EXPIRE 60
 
+/* What a burst of bytes can be written as */
+#define BYTES_BURST_MAX ((uint64_t)UINT32_MAX << 20)
+
 const char reason_memory[] = "memory is short";
 
 static const char not_number[] = "not a number, or out of range";
@@ -478,6 +481,14 @@ static const char *read_hashlimit_burst(const struct reading *reading,
 	return !text.length || (text.length == 1 && *text.at == 'b') ?
 		       NULL :
 		       "not a burst: NUMBER, or NUMBER[k|m]b";
+}
+
+static const char *read_hashlimit_interval(const struct reading *reading,
+					   struct match_hashlimit *hashlimit)
+{
+	if (read_u32(reading, INT32_MAX, &hashlimit->interval) || !hashlimit->interval)
+		return "not a number of seconds from 1 on";
+	return NULL;
 }
 
 static const char *read_prefix_length(const struct reading *reading, uint8_t family, int *length)
@@ -1174,9 +1185,7 @@ const char *option_read(struct reading *reading)
 	case READ_HASHLIMIT_BURST:
 		return read_hashlimit_burst(reading, record);
 	case READ_HASHLIMIT_INTERVAL:
-		reason =
-			read_u32(reading, INT32_MAX, &((struct match_hashlimit *)record)->interval);
-		return reason;
+		return read_hashlimit_interval(reading, record);
 	case READ_HASHLIMIT_PREFIX:
 		reason = read_prefix_length(reading, family, &length);
 		if (!reason)
@@ -1355,6 +1364,9 @@ static const char *finish_hashlimit_burst(uint32_t seen, struct match_hashlimit 
 		return "the burst is less than what the rate is in a second";
 	hashlimit->burst = (hashlimit->burst + bytes - 1) / bytes;
 	hashlimit->period = BYTES_BURST_EXPIRE;
+	/* What is printed is rounded up, and has to be read again; the programs count in 32 bits. */
+	if (hashlimit->burst > UINT32_MAX || hashlimit->burst * bytes > BYTES_BURST_MAX)
+		return "the burst is more than can be counted";
 	return NULL;
 }
 

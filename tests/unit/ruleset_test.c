@@ -296,6 +296,7 @@ static void test_print(void **state)
 	static const char *const rules[] = {
 		"-A INPUT ! -s 0.0.0.0/0 -j DROP",
 		"-A INPUT ! -i + -j DROP",
+		"-A INPUT -m time --datestop 1970-01-01T00:00:00 -j DROP",
 		"-A INPUT -p tcp -m tcp ! --dport 0:65535 -j DROP",
 		"-A INPUT -p tcp -m tcp --tcp-flags NONE SYN -j DROP",
 		"-A INPUT -p icmp -m icmp --icmp-type 3/0:5 -j DROP",
@@ -489,6 +490,12 @@ static const struct refusal refusals[] = {
 	  "f:4:27: 'OLD': no state; there are INVALID NEW ESTABLISHED RELATED UNTRACKED", WRONG },
 	{ "-A INPUT -j REJECT --reject-with tcp",
 	  "f:4:13: 'REJECT': tcp-reset needs -p tcp, without a !", WRONG },
+	{ "-A INPUT -m hashlimit --hashlimit-upto 1023mb/s --hashlimit-burst 4294967295mb "
+	  "--hashlimit-name n",
+	  "f:4:13: 'hashlimit': the burst is more than can be counted", WRONG },
+	{ "-A INPUT -m hashlimit --hashlimit-upto 16b/s --hashlimit-burst 65536mb "
+	  "--hashlimit-name n",
+	  "f:4:13: 'hashlimit': the burst is more than can be counted", WRONG },
 	/* Matches and rules as a whole */
 	{ "-A INPUT -m mark", "f:4:13: 'mark': an option is missing that it must have", WRONG },
 	{ "-A INPUT -m ecn", "f:4:13: 'ecn': an option is missing: it has none", WRONG },
