@@ -29,7 +29,6 @@ CORE = (
     ("tests/net/cpus_test.py", ("every cpu works", "order in the fast path", "status says so")),
     ("tests/net/decision_test.py", ("ipsec policy tc 4 out", "rule by tos xdp 6")),
     ("tests/net/exclusion_test.py", ("flowtable", "zone tc", "sequence adjustment xdp")),
-    ("tests/net/filter_tunnel_test.py", ()),
     ("tests/net/lifecycle_test.py", ("close by fin tc", "close by fin xdp", "tuple used again tc")),
     ("tests/net/mtu_test.py", ("mtu route before tc", "connection learns the mtu 6 xdp")),
     ("tests/net/networks_changes_test.py", (
