@@ -333,14 +333,17 @@ static uint32_t end_of(const struct set_info *info, const struct set_entry *entr
 	return now + (uint32_t)((seconds * 1000000000) >> SET_CLOCK_SHIFT) + 1;
 }
 
-/* Seconds that are left, rounded up: what is there still is not said to be over. */
+/*
+ * Seconds that are left, rounded up: what is there still is not said to be over. That may be more than
+ * `load` takes.
+ */
 static void set_left(struct set_entry *entry, uint32_t end, uint32_t now)
 {
+	const uint64_t left = (((uint64_t)(end - now) << SET_CLOCK_SHIFT) + 999999999) / 1000000000;
+
 	entry->timed = end != SET_FOREVER;
 	if (entry->timed)
-		entry->timeout =
-			(uint32_t)((((uint64_t)(end - now) << SET_CLOCK_SHIFT) + 999999999) /
-				   1000000000);
+		entry->timeout = left < SET_TIMEOUT_MAX ? (uint32_t)left : SET_TIMEOUT_MAX;
 }
 
 static struct set_net entry_to_net(const struct set_info *info, const struct set_entry *entry,

@@ -318,6 +318,16 @@ def the_last_of_many_ranges_of_a_port_counts(context, there):
 
 
 @test()
+def the_longest_timeout_is_listed_as_what_loads_again(context):
+    """Some are listed in the tick of the clock in which they were added, and have most left."""
+    router = SetRouter(context, "tc")
+    for _ in range(20):
+        router.command("set", "load", "-", stdin="create long hash:ip timeout 0\n"
+                       "add long 192.0.2.1 timeout 2147483\n")
+        router.command("set", "load", "-", stdin=router.command("set", "list", "long").stdout)
+
+
+@test()
 def comments_are_json_whatever_they_hold(context):
     """Bytes that are not UTF-8 as in `bpfw filter show --json`: as the character of that number."""
     router = SetRouter(context, "tc")
