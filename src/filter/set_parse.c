@@ -322,6 +322,9 @@ static int read_name(struct parser *p, char name[SET_NAME_LEN])
 	/* It is printed as it is, and rules name it. */
 	if (strpbrk(name, " \","))
 		return fail(p, token, "a name has no blanks, quotation marks and commas");
+	/* Commands would take it for an option, and rules for a negation. */
+	if (name[0] == '-' || !strcmp(name, "!"))
+		return fail(p, token, "a name does not begin with '-', and is not '!'");
 	return 0;
 }
 

@@ -121,6 +121,8 @@ static const struct wrong wrongs[] = {
 	  "sets:1:8: 'a b': a name has no blanks, quotation marks and commas" },
 	{ "create a,b hash:ip\n",
 	  "sets:1:8: 'a,b': a name has no blanks, quotation marks and commas" },
+	{ "create -x hash:ip\n", "sets:1:8: '-x': a name does not begin with '-', and is not '!'" },
+	{ "create ! hash:ip\n", "sets:1:8: '!': a name does not begin with '-', and is not '!'" },
 	{ "create a hash:ip counters\n", "sets:1:18: 'counters': this option is not supported" },
 	{ "create a hash:ip netmask 24\n", "sets:1:18: 'netmask': this option is not supported" },
 	{ "create a hash:ip forceadd\n", "sets:1:18: 'forceadd': this option is not supported" },
