@@ -158,22 +158,23 @@ def oracle(router, version, text, sets, which):
     ipset(router, "restore", stdin=sets)
     restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
     expect(not restored.returncode, f"iptables refuses: {restored.stderr}\n{text}")
-    seen = router.pass_frames(*which, "legacy" in iptables)
+    fragments = router.may_fragment(iptables)
+    seen = router.pass_frames(*which, fragments)
     counters = router.namespace.run(f"{iptables}-save", "-c", "-t", "filter").stdout
     router.namespace.run(f"{iptables}-restore", stdin=NO_RULES)
     router.namespace.run("nft", "flush", "ruleset", check=False)
     held = ipset(router, "save").stdout
     ipset(router, "destroy")
-    return seen, filter_test.without_noise(counters, version), entries(held), "legacy" in iptables
+    return seen, filter_test.without_noise(counters, version), entries(held), fragments
 
 
 def compare(router, number, version):
     text = SetRuleset(1000 + number, version, False).text()
     sets = Sets(number, version).text()
-    theirs, wanted, their_entries, legacy = oracle(router, version, text, sets, (number, version))
+    theirs, wanted, their_entries, fragments = oracle(router, version, text, sets, (number, version))
     router.command("set", "load", "-", stdin=sets)
     router.load(text, version)
-    ours = router.pass_frames(number, version, legacy)
+    ours = router.pass_frames(number, version, fragments)
     counters = router.bpfw("show", f"-{version}", "--counters").stdout
     our_entries = entries(router.command("set", "list").stdout)
     router.bpfw("unload")
