@@ -295,7 +295,7 @@ def time_is_not_over_for_what_is_redirected(context, hook):
 
 @test(*FILTER_HOOKS)
 def device_is_that_of_multipath(context, hook):
-    """IPv6 chooses by the flow label, too; before Linux 5.11 rather the device a packet came by."""
+    """IPv6 chooses by the flow label, too; on Linux 5.10 rather the device a packet came by."""
     router = Router(context, hook)
     router.namespace.ip("link add wan1 type veth peer name far1", "link set far1 up",
                         "link set wan1 up", "addr add fd00:3::1/64 dev wan1 nodad",

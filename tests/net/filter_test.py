@@ -411,7 +411,7 @@ class Router:
         self.fragments_pass = self.passes_fragments()
 
     def passes_fragments(self):
-        """Before Linux 5.13 conntrack, once in use, goes on to put them together before FORWARD."""
+        """On Linux 5.10 conntrack, once in use, goes on to put them together before FORWARD."""
         packet = frames.ipv4(NEAR[4][0], FAR[4][0], socket.IPPROTO_UDP, bytes(8), frag=0x2000)
         self.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
         return bool(self.settle()[1])
