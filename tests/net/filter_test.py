@@ -10,6 +10,7 @@ BPFW_TEST_SEED chooses rulesets and frames, BPFW_TEST_RULESETS and BPFW_TEST_PAC
 """
 
 import collections
+import functools
 import json
 import os
 import random
@@ -26,7 +27,7 @@ from netlab.tun import Device
 
 SEED = int(os.environ.get("BPFW_TEST_SEED", "1"))
 RULESETS = int(os.environ.get("BPFW_TEST_RULESETS", "20"))
-# For each family at each hook; on emulated processors fewer.
+# Of each ruleset, for each family at each hook; fewer on machines that are told to be slow.
 PACKETS = int(os.environ.get("BPFW_TEST_PACKETS", "1000" if topology.SLOW > 1 else "2500"))
 BATCHES = 4  # tests that share the rulesets, so that they can run at the same time
 SWAPS = 40
@@ -408,17 +409,19 @@ class Router:
         self.near = context.keep(frames.Port(lab.client, "eth0"))
         self.far = context.keep(frames.Port(lab.server, "eth0"))
         context.keep(self)
-        self.fragments_pass = self.passes_fragments()
 
-    def passes_fragments(self):
-        """On Linux 5.10 conntrack, once in use, goes on to put them together before FORWARD."""
+    @functools.cached_property
+    def fragments_pass(self):
+        """On Linux 5.10 conntrack, once in use, goes on to put them together before FORWARD.
+
+        Asked for first when no rules are in force."""
         packet = frames.ipv4(NEAR[4][0], FAR[4][0], socket.IPPROTO_UDP, bytes(8), frag=0x2000)
         self.near.send(frames.ethernet(topology.LAN0_MAC, topology.CLIENT_MAC, packet))
         return bool(self.settle()[1])
 
     def may_fragment(self, iptables):
         """What iptables-nft makes of ports looks into fragments that have none."""
-        return self.fragments_pass and "legacy" in iptables
+        return "legacy" in iptables and self.fragments_pass
 
     def close(self):
         """What is pinned would outlive the namespace."""
@@ -494,9 +497,9 @@ COMMIT
 def with_both(router, text, number, version):
     """What comes out and the counters afterwards: of iptables, of bpfw."""
     iptables = iptables_variant(router.namespace, version, number)
+    which = number, version, router.may_fragment(iptables)
     restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
     expect(not restored.returncode, f"iptables refuses the rules: {restored.stderr}\n{text}")
-    which = number, version, router.may_fragment(iptables)
     theirs = router.pass_frames(*which)
     their_counters = router.namespace.run(f"{iptables}-save", "-c", "-t", "filter").stdout
     router.namespace.run(f"{iptables}-restore", stdin=NO_RULES)

@@ -155,10 +155,10 @@ def entries(text):
 def oracle(router, version, text, sets, which):
     """What iptables and ipset make of it: frames, counters, sets."""
     iptables = filter_test.iptables_variant(router.namespace, version)
+    fragments = router.may_fragment(iptables)
     ipset(router, "restore", stdin=sets)
     restored = router.namespace.run(f"{iptables}-restore", stdin=text, check=False)
     expect(not restored.returncode, f"iptables refuses: {restored.stderr}\n{text}")
-    fragments = router.may_fragment(iptables)
     seen = router.pass_frames(*which, fragments)
     counters = router.namespace.run(f"{iptables}-save", "-c", "-t", "filter").stdout
     router.namespace.run(f"{iptables}-restore", stdin=NO_RULES)
@@ -171,7 +171,8 @@ def oracle(router, version, text, sets, which):
 def compare(router, number, version):
     text = SetRuleset(1000 + number, version, False).text()
     sets = Sets(number, version).text()
-    theirs, wanted, their_entries, fragments = oracle(router, version, text, sets, (number, version))
+    theirs, wanted, their_entries, fragments = oracle(router, version, text, sets,
+                                                      (number, version))
     router.command("set", "load", "-", stdin=sets)
     router.load(text, version)
     ours = router.pass_frames(number, version, fragments)
